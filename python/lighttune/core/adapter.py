@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The LightTune link adapter: the selector decides, the tuner learns, and either works without the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .features import LinkHistory
+from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
+from .pending import PendingBlocks
+from .predictor import Predictor, Weights, check_weights
+from .selection import Prober, SelectionPolicy, choose
+from .tuner import Tuner
+
+
+class Fallback(LinkAdapter, Protocol):
+    """The adapter that decides while the model is unhealthy: `baselines.Olla`."""
+
+    def observe(self, snr_db: float, mcs: int, ack: bool, bits: int | None = None) -> None:
+        """Learn from a block whose MCS someone else chose."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    decision: Decision
+    snr_db: float
+    bits: int | None
+    by_fallback: bool
+
+
+class Selector:
+    """Chooses the MCS of one link's blocks with a predictor whose weights may be replaced at any time.
+
+    It never learns weights itself and never waits: `load` swaps one reference. Whenever the model cannot be
+    trusted, the fallback decides, which has been learning in its shadow all along.
+
+    Args:
+        predictor: as trained offline.
+        fallback: a fresh adapter of the same MCS table.
+        policy: what to maximise, and how much to probe.
+        pending_limit: blocks that may wait for feedback; the oldest expires beyond it.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        fallback: Fallback,
+        policy: SelectionPolicy | None = None,
+        pending_limit: int = 4096,
+    ) -> None:
+        self.predictor = predictor
+        self.policy = policy or SelectionPolicy()
+        self.pending: PendingBlocks[_Sent] = PendingBlocks(pending_limit)
+        self._fallback = fallback
+        self._history = LinkHistory()
+        self._prober = Prober(predictor.table, self.policy)
+        self._next_seq = 0
+        self._measured_at: int | None = None  # the slot (sequence number) of the last report
+        self._weights: Weights | None = predictor.weights()
+        self.version = 0
+        self._unhealthy: str | None = None
+        self._silent: str | None = None
+
+    @property
+    def mode(self) -> str:
+        """``"model"``, or ``"olla: <reason>"`` while the fallback decides."""
+        reason = self._silent or self._unhealthy
+        return "model" if reason is None else f"olla: {reason}"
+
+    def load(self, version: int, weights: np.ndarray, healthy: bool = True) -> None:
+        """Take new weights from the tuner; weights that are not finite or not healthy hand over to the
+        fallback.
+
+        Args:
+            version: of these weights; decisions carry it.
+            weights: flat, shape ``(n_weights,)``.
+            healthy: False where the tuner's guards have given up on this link for now.
+
+        Raises:
+            ValueError: wrong shape.
+        """
+        flat = np.asarray(weights, float)
+        try:
+            check_weights(flat, self.predictor.shape)
+        except ValueError:
+            if flat.shape != (self.predictor.shape.n_weights,):
+                raise
+            self._unhealthy = "weights are not finite"
+            return
+        self._weights, self.version = self.predictor.weights(flat), version
+        self._unhealthy = None if healthy else "the tuner's guards gave up"
+
+    def silence(self, reason: str | None) -> None:
+        """Hand over to the fallback for ``reason`` (the tuner is not heard any more), or take over again."""
+        self._silent = reason
+
+    def report(self, csi: Csi) -> None:
+        """Take the receiver's latest report."""
+        self._history.report(csi.snr_db)
+        self._measured_at = self._next_seq - 1 if csi.seq is None else csi.seq
+        self._fallback.report(csi)
+
+    def select(self, bits: int | None = None, seq: int | None = None) -> Decision:
+        """Choose the MCS of the next block.
+
+        Args:
+            bits: its information bits; None for the table's reference length.
+            seq: its sequence number; None counts on from the last one.
+        """
+        seq = self._next_seq if seq is None else seq
+        self._next_seq = (seq + 1) & MAX_SEQ
+        features = self._features(bits, seq)
+        decision = None
+        if self.mode == "model" and self._history.seen:
+            decision = self._decide(bits, seq, features)
+        by_fallback = decision is None
+        if decision is None:
+            chosen = self._fallback.select(bits, seq)
+            decision = Decision(seq, chosen.mcs, chosen.bler, features)
+        self.pending.add(seq, _Sent(decision, float(features[0]), bits, by_fallback))
+        return decision
+
+    def _features(self, bits: int | None, seq: int) -> np.ndarray:
+        age = 1 if self._measured_at is None else (seq - self._measured_at) & MAX_SEQ
+        return self._history.features(max(age, 1), self.predictor.table.length_logit(bits))
+
+    def _decide(self, bits: int | None, seq: int, features: np.ndarray) -> Decision | None:
+        table, weights, version = self.predictor.table, self._weights, self.version
+        bler = self.predictor.bler(weights, features)
+        if not np.isfinite(bler).all():
+            self._unhealthy = "the model's BLER is not finite"
+            return None
+        gain = table.goodput_if_acked(bits)
+        greedy = choose(bler, gain, table, self.policy)
+        mcs = self._prober.consider(greedy, bler, gain)
+        return Decision(seq, mcs, float(bler[mcs]), features, version, mcs != greedy)
+
+    def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
+        """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
+
+        Only first transmissions (``attempt`` 0) teach anything; later ones are accepted and left alone.
+        """
+        return attempt > 0 or self.outcome(seq, ack) is not None
+
+    def outcome(self, seq: int, ack: bool) -> Decision | None:
+        """As `feedback` for a first transmission; returns the decision that it belongs to, or None."""
+        sent = self.pending.pop(seq)
+        if sent is None:
+            return None
+        decision = sent.decision
+        self._prober.observe(decision.bler)
+        if self._history.seen:
+            expected = self.predictor.table.bler(sent.snr_db, sent.bits)[decision.mcs]
+            self._history.outcome((not ack) - expected)
+        if sent.by_fallback:
+            self._fallback.feedback(seq, ack)
+        else:
+            self._fallback.observe(sent.snr_db, decision.mcs, ack, sent.bits)
+        return decision
+
+
+class LightTune:
+    """Selector and tuner of one link in one object: the adapter that simulations and benchmarks drive.
+
+    In a flowgraph the two run in two blocks; the objects are the same.
+
+    Args:
+        selector: decides.
+        tuner: learns; may serve other links too. None leaves the predictor as trained offline.
+        link: this link's number at the tuner.
+    """
+
+    def __init__(self, selector: Selector, tuner: Tuner | None, link: int = 0) -> None:
+        self.selector = selector
+        self.tuner = tuner
+        self.link = link
+
+    def report(self, csi: Csi) -> None:
+        """Take the receiver's latest report."""
+        self.selector.report(csi)
+
+    def select(self, bits: int | None = None, seq: int | None = None) -> Decision:
+        """Choose the MCS of the next block; see `Selector.select`."""
+        return self.selector.select(bits, seq)
+
+    def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
+        """Take an outcome, tune on it if it is a first transmission and the trigger asks for it."""
+        if attempt > 0:
+            return True
+        decision = self.selector.outcome(seq, ack)
+        if decision is None:
+            return False
+        if self.tuner is not None and self.tuner.learn(self.link, decision.features, decision.mcs, ack)[0]:
+            self.selector.load(*self.tuner.model(self.link))
+        return True

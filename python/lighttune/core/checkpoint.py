@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model files: safetensors with a schema version and the MCS table that the model was trained for.
+
+safetensors holds plain arrays and text: reading one runs no code, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from .features import NAMES
+from .mcs import McsTable
+from .predictor import N_SHAPE, Encoder, Predictor, Shape
+
+SCHEMA = 1
+_LARGEST_FILE = 16 * 2**20  # a predictor has a few thousand weights; a larger file is not one
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+
+
+def save_predictor(
+    predictor: Predictor, path: str | os.PathLike, notes: dict[str, str] | None = None
+) -> None:
+    """Write a predictor to ``path``, whole or not at all (written beside it, synced, then renamed).
+
+    Args:
+        notes: text to keep with it, such as the seed and the command that trained it.
+    """
+    path = Path(path)
+    tensors = {f"encoder.{f.name}": getattr(predictor.encoder, f.name) for f in fields(Encoder)}
+    tensors["offline"] = predictor.offline
+    metadata = {
+        "schema": str(SCHEMA),
+        "features": json.dumps(NAMES),
+        "shape": json.dumps(asdict(predictor.shape)),
+        "table": json.dumps(asdict(predictor.table)),
+        "notes": json.dumps(notes or {}),
+    }
+    blob = save({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, metadata)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Predictor:
+    """Read a predictor.
+
+    Args:
+        path: the file.
+        table: the MCS table that the link uses, if it is given elsewhere too: it must be the model's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, not a model, of another schema or feature set, has tensors of other
+            shapes or values that are not finite, or was trained for another MCS table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {path}: give a path, or a shipped model: {shipped_models()}")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError(
+            f"{path} has {path.stat().st_size} bytes: no LightTune model is larger than {_LARGEST_FILE}"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is truncated or not a safetensors file ({error}): fetch or train it anew"
+        ) from error
+    schema = metadata.get("schema")
+    if schema != str(SCHEMA):
+        raise ValueError(f"{path} has schema {schema!r}: this version reads schema {SCHEMA}; train it anew")
+    try:
+        predictor = _build(metadata, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path} is not a whole LightTune model: {error}; fetch or train it anew") from error
+    if table is not None and table.digest != predictor.table.digest:
+        raise ValueError(
+            f"{path} was trained for the MCS table {predictor.table.name!r} ({predictor.table.digest}), "
+            f"not for {table.name!r} ({table.digest}): train one with `lighttune train`"
+        )
+    return predictor
+
+
+def load_model(model: str | os.PathLike) -> Predictor:
+    """Read a shipped model by its name (``"amc"``) or a model file by its path; see `load_predictor`."""
+    shipped = _MODELS / f"{model}.safetensors"
+    return load_predictor(shipped if str(model) in shipped_models() else model)
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(p.stem for p in _MODELS.glob("*.safetensors"))
+
+
+def _build(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Predictor:
+    if json.loads(metadata["features"]) != list(NAMES):
+        raise ValueError("it was trained on other features than this version computes")
+    columns = json.loads(metadata["table"])
+    table = McsTable(**{k: tuple(v) if isinstance(v, list) else v for k, v in columns.items()})
+    shape = Shape(**{k: int(v) for k, v in json.loads(metadata["shape"]).items()})
+    arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}
+    hidden = arrays["w1"].shape[0]
+    wanted = {
+        "mean": (N_SHAPE,), "scale": (N_SHAPE,), "w1": (hidden, N_SHAPE), "b1": (hidden,),
+        "w2": (hidden, hidden), "b2": (hidden,), "w3": (2, hidden), "b3": (2,),
+    }  # fmt: skip
+    for name, array in arrays.items():
+        if array.shape != wanted[name] or not np.isfinite(array).all():
+            raise ValueError(f"tensor encoder.{name} has shape {array.shape}, or values that are not finite")
+    if (arrays["scale"] <= 0).any():
+        raise ValueError("tensor encoder.scale is not positive")
+    return Predictor(table, Encoder(**arrays), tensors["offline"].astype(np.float32), shape)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What travels between a link and its adapter, and the three verbs that every adapter has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+MAX_SEQ = 2**32 - 1
+"""Largest sequence number that travels (the modem's header carries 32 bits)."""
+
+SNR_RANGE_DB = (-60.0, 100.0)
+"""Reports outside this range are refused: no receiver measures them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Csi:
+    """One report of how the channel looks, from the receiver.
+
+    Args:
+        snr_db: reported SINR in dB, finite, within `SNR_RANGE_DB`.
+        seq: sequence number of the packet on which it was measured, if known; it dates the report.
+        time_s: time of the measurement in seconds, if known (recorded, not used for the decision).
+
+    Raises:
+        ValueError: a value is not finite or out of range.
+    """
+
+    snr_db: float
+    seq: int | None = None
+    time_s: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = SNR_RANGE_DB
+        if not low <= self.snr_db <= high:  # also false for NaN
+            raise ValueError(f"snr_db = {self.snr_db!r}: give a finite SINR from {low} to {high} dB")
+        if self.seq is not None and not 0 <= self.seq <= MAX_SEQ:
+            raise ValueError(f"seq = {self.seq!r}: give 0 to {MAX_SEQ}, or None where it is not known")
+        if self.time_s is not None and not math.isfinite(self.time_s):
+            raise ValueError(f"time_s = {self.time_s!r}: give a finite time, or None")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which MCS goes out next, and how likely it fails.
+
+    Args:
+        seq: sequence number of the transport block.
+        mcs: index into the adapter's MCS table.
+        bler: predicted probability of a NACK, strictly inside (0, 1).
+        features: link features at decision time, shape ``(n_features,)``, float32; empty for adapters
+            that use none.
+        version: version of the weights that decided; -1 where the decision did not come from the model.
+        probe: the block was sent above the greedy choice in order to learn.
+    """
+
+    seq: int
+    mcs: int
+    bler: float
+    features: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32), repr=False)
+    version: int = -1
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """How a transport block ended.
+
+    Args:
+        seq: sequence number, 0 to `MAX_SEQ`.
+        ack: True for ACK, False for NACK.
+        attempt: HARQ attempt, 0 for the first transmission. Only first transmissions tune.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    seq: int
+    ack: bool
+    attempt: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seq <= MAX_SEQ:
+            raise ValueError(f"seq = {self.seq!r}: give 0 to {MAX_SEQ}")
+        if self.attempt < 0:
+            raise ValueError(
+                f"attempt = {self.attempt!r}: give 0 for a first transmission, 1, 2, ... for HARQ"
+            )
+
+
+class LinkAdapter(Protocol):
+    """One link's MCS choice: LightTune, OLLA and every baseline have these three verbs.
+
+    The order of calls is free: reports and feedback may be missing, late or repeated.
+    """
+
+    def report(self, csi: Csi) -> None:
+        """Take the receiver's latest report."""
+
+    def select(self, bits: int | None = None) -> Decision:
+        """Choose the MCS of the next transport block of ``bits`` information bits."""
+
+    def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
+        """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late)."""

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""The BLER predictor: one network reads the link, closed forms give the BLER of every MCS.
+
+**Encoder** (trained offline, frozen on the air). The shape features ``x`` (`features.SHAPE`) go through two
+tanh layers to a correction of the reported SINR and to its spread: the SINR of the coming block is
+predicted as ``N(mu, sigma^2)`` with ``mu = snr_db + delta(x)``. Averaging an MCS's logistic waterfall over
+that normal gives, to within the usual logistic-normal approximation (MacKay 1992), another logistic with a
+wider scale:
+
+    t(m) = exp(gamma) * (threshold(m) + slope(m) * length_logit - mu - offset_db) / s(m),
+    s(m) = sqrt(slope(m)^2 + (sqrt(3) / pi * sigma)^2)
+
+**Adaptive layers** (tuned on the air; they and ``offset_db``, ``gamma`` are the *weights* that travel).
+Layer ``l`` with ``n`` units of fixed signs ``s_j = +1, -1, +1, ...`` sees the link through ``r_{l-1}``
+(``r_0 = x``) and the candidate through ``t`` and its scaled threshold ``k``:
+
+    a_l  = W_l r_{l-1} + b_l                     link only, one row for all candidates
+    h_l  = relu(a_l + s * (v_l t + w_l k))       v_l, w_l >= 0
+    c_l  = 2 * sum_j s_j u_lj h_lj               u_l >= 0
+    r_l  = relu(a_l) / rms(relu(a_l))            what the next layer sees
+    z_l  = t + c_l                               the layer's own logit of the BLER
+
+and the prediction is ``p = sigmoid(mean_l z_l)``. Read as forward-forward, the label ``y' = +1`` (NACK) or
+``-1`` (ACK) enters every layer as ``h_l + s u_l y'``, and ``c_l`` is half the difference of the two squared
+norms (see `rules`). Read as local heads, ``2 s u_l`` is each layer's logistic read-out. One network, two
+local losses.
+
+Because ``s_j u_lj s_j v_lj >= 0``, every ``c_l`` is non-decreasing in ``t`` and in ``k``. So for all
+weights that `project_signs` lets through, the BLER is non-increasing in the SINR (all reports raised
+together, the features' shape unchanged), non-decreasing in spectral efficiency on one modulation order's
+ladder (where ``s`` is one and ``threshold`` rises), and strictly inside (0, 1).
+
+This form is this project's: of LightTune (arXiv 2604.12406) only the abstract is public to us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from . import features as ft
+from .mcs import McsTable, sigmoid
+
+N_SHAPE = ft.SHAPE.stop - ft.SHAPE.start
+LOGISTIC_STD = np.pi / np.sqrt(3)  # standard deviation of the unit logistic distribution
+MAX_DELTA_DB = 15.0  # the encoder may correct a report by this much at most
+MIN_SIGMA_DB = 0.05
+OFFSET, GAMMA, N_CALIBRATION = 0, 1, 2  # the first weights: SINR offset in dB, log of the slope
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the adaptive layers: ``layers`` (1 to 8) of ``width`` units (2 to 256) each.
+
+    Raises:
+        ValueError: a size is out of range.
+    """
+
+    layers: int = 2
+    width: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.layers <= 8 or not 2 <= self.width <= 256:
+            raise ValueError(f"{self.layers} layers of {self.width}: give 1 to 8 layers of 2 to 256 units")
+
+    def inputs(self, layer: int) -> int:
+        """Inputs of a layer: the shape features for the first, the layer before it for the others."""
+        return N_SHAPE if layer == 0 else self.width
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Length of the flat weight vector."""
+        return N_CALIBRATION + sum(self.width * (self.inputs(i) + 4) for i in range(self.layers))
+
+    @cached_property
+    def signs(self) -> np.ndarray:
+        """Fixed signs of a layer's units, shape ``(width,)``: half of them raise the BLER, half lower it."""
+        return np.where(np.arange(self.width) % 2 == 0, 1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Views of one layer's weights: ``W`` (..., width, inputs), the others (..., width)."""
+
+    W: np.ndarray
+    b: np.ndarray
+    v: np.ndarray
+    w: np.ndarray
+    u: np.ndarray
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A flat weight vector (..., n_weights) and named views of it: writing to a view writes to ``flat``."""
+
+    shape: Shape
+    flat: np.ndarray
+
+    @cached_property
+    def offset_db(self) -> np.ndarray:
+        """Correction of the SINR in dB, shape (...)."""
+        return self.flat[..., OFFSET]
+
+    @cached_property
+    def gamma(self) -> np.ndarray:
+        """Log of the factor on the closed form's slope, shape (...)."""
+        return self.flat[..., GAMMA]
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The adaptive layers, first to last."""
+        start, layers, n = N_CALIBRATION, [], self.shape.width
+        for index in range(self.shape.layers):
+            inputs = self.shape.inputs(index)
+            end = start + n * inputs
+            matrix = self.flat[..., start:end].reshape(*self.flat.shape[:-1], n, inputs)
+            b, v, w, u = (self.flat[..., end + i * n : end + (i + 1) * n] for i in range(4))
+            layers.append(Layer(matrix, b, v, w, u))
+            start = end + 4 * n
+        return tuple(layers)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The frozen network: standardisation of the shape features and three dense layers.
+
+    Shapes, with ``d = N_SHAPE`` and ``k`` hidden units: ``mean, scale (d,)``, ``w1 (k, d)``, ``b1 (k,)``,
+    ``w2 (k, k)``, ``b2 (k,)``, ``w3 (2, k)``, ``b3 (2,)``.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    b2: np.ndarray
+    w3: np.ndarray
+    b3: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Standardised shape (..., d), predicted SINR in dB (...), and its spread in dB (...)."""
+        x = np.minimum(np.maximum((features[..., ft.SHAPE] - self.mean) / self.scale, -8.0), 8.0)
+        h = np.tanh(x @ self.w1.T + self.b1)
+        h = np.tanh(h @ self.w2.T + self.b2)
+        out = h @ self.w3.T + self.b3
+        delta = MAX_DELTA_DB * np.tanh(out[..., 0] / MAX_DELTA_DB)
+        sigma = MIN_SIGMA_DB + np.logaddexp(0.0, out[..., 1])
+        return x, ft.snr_db(features) + delta, sigma
+
+
+@dataclass(frozen=True)
+class Activations:
+    """A forward pass over ``C`` candidates: what the tuning rules need of it.
+
+    ``scale (..., C)`` is ``exp(gamma) / s``; ``t (..., C)``; ``k (..., C)``; per layer the input ``r (...,
+    inputs)``, the units ``h (..., C, width)`` and the local logit ``z (..., C)``; ``logit (..., C)`` is the
+    prediction's.
+    """
+
+    scale: np.ndarray
+    t: np.ndarray
+    k: np.ndarray
+    r: tuple[np.ndarray, ...]
+    h: tuple[np.ndarray, ...]
+    z: tuple[np.ndarray, ...]
+    logit: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A BLER predictor as trained offline: ``p(features, mcs)`` for the MCS of one table.
+
+    Args:
+        table: the MCS that it predicts for.
+        encoder: the frozen network.
+        offline: flat weights of the adaptive layers as trained, shape ``(shape.n_weights,)``.
+        shape: sizes of the adaptive layers.
+
+    Raises:
+        ValueError: the weights have another length than ``shape`` asks for, or are not finite.
+    """
+
+    table: McsTable
+    encoder: Encoder
+    offline: np.ndarray = field(repr=False)
+    shape: Shape = field(default_factory=Shape)
+
+    def __post_init__(self) -> None:
+        check_weights(self.offline, self.shape)
+
+    def weights(self, flat: np.ndarray | None = None) -> Weights:
+        """Named views of ``flat`` (..., n_weights), or of a copy of the offline weights."""
+        return Weights(self.shape, self.offline.astype(float) if flat is None else np.asarray(flat, float))
+
+    @cached_property
+    def _thresholds(self) -> np.ndarray:
+        return (self.table.threshold - self.table.threshold.mean()) / 10.0
+
+    def forward(
+        self, weights: Weights, features: np.ndarray, mcs: np.ndarray | slice = slice(None)
+    ) -> Activations:
+        """Run the network for some candidates of each link.
+
+        Args:
+            weights: of one link, or of a batch (leading axes as in ``features``).
+            features: shape (..., N_FEATURES).
+            mcs: candidates: a slice for all links alike, or indices of shape (..., C).
+        """
+        x, mu, sigma = self.encoder(features)
+        slope = self.table.slope[mcs]
+        scale = np.exp(weights.gamma)[..., None] / np.hypot(slope, (sigma / LOGISTIC_STD)[..., None])
+        margin = self.table.threshold[mcs] + slope * ft.length_logit(features)[..., None]
+        t = scale * (margin - (mu + weights.offset_db)[..., None])
+        k = np.broadcast_to(self._thresholds[mcs], t.shape)
+        signs, r, inputs, units, logits = self.shape.signs, x, [], [], []
+        for layer in weights.layers:
+            a = np.matmul(layer.W, r[..., None])[..., 0] + layer.b
+            q = a[..., None, :] + (signs * layer.v)[..., None, :] * t[..., None]
+            q += (signs * layer.w)[..., None, :] * k[..., None]
+            h = np.maximum(q, 0.0, out=q)
+            inputs.append(r)
+            units.append(h)
+            logits.append(t + 2.0 * np.matmul(h, (signs * layer.u)[..., None])[..., 0])
+            a = np.maximum(a, 0.0)
+            r = a / np.sqrt(np.einsum("...i,...i->...", a, a) / a.shape[-1] + 1e-6)[..., None]
+        logit = sum(logits) / len(logits)
+        return Activations(scale, t, k, tuple(inputs), tuple(units), tuple(logits), logit)
+
+    def bler(
+        self, weights: Weights, features: np.ndarray, mcs: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
+        """Predicted BLER of the candidates, inside (0, 1), shape (..., C); arguments as `forward`."""
+        return sigmoid(self.forward(weights, features, mcs).logit)
+
+
+def check_weights(flat: np.ndarray, shape: Shape) -> None:
+    """Refuse a flat weight vector that the predictor cannot use.
+
+    Raises:
+        ValueError: wrong length, or a weight is not finite.
+    """
+    if flat.shape != (shape.n_weights,):
+        raise ValueError(f"weights of shape {flat.shape}: this predictor has ({shape.n_weights},)")
+    if not np.isfinite(flat).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(flat))} of {flat.size} weights are not finite")
+
+
+def project_signs(weights: Weights) -> None:
+    """Clip ``v``, ``w`` and ``u`` of every layer at 0, in place: what keeps the predictor monotone."""
+    for layer in weights.layers:
+        for array in (layer.v, layer.w, layer.u):
+            np.maximum(array, 0.0, out=array)

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tuner: many links' weights, moved by a forward-only rule while a link's trigger asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .guards import GuardPolicy, LossGuard, bounded, project
+from .mcs import sigmoid
+from .predictor import Activations, Predictor, Weights
+from .rules import Rule, make_rule
+from .trigger import Trigger, TriggerPolicy
+
+_FIRST_CAPACITY = 4
+
+
+class TunerFull(RuntimeError):
+    """A sample of a new link was refused: the tuner already has ``max_links``."""
+
+
+class Tuner:
+    """Tunes a predictor for each of many links from the outcomes of their blocks.
+
+    Links share the offline weights and nothing else. All arithmetic is batched over links: state is kept in
+    arrays with one row per link, and `learn` takes any number of samples at once.
+
+    Args:
+        predictor: as trained offline.
+        rule: name of a rule (`rules.RULES`) or a rule.
+        trigger: when to tune.
+        guards: bounds.
+        max_links: links that are kept at most; a sample of a further one raises `TunerFull`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        rule: str | Rule = "local_head",
+        trigger: TriggerPolicy | None = None,
+        guards: GuardPolicy | None = None,
+        max_links: int = 1024,
+    ) -> None:
+        if max_links < 1:
+            raise ValueError(f"max_links = {max_links!r}: give 1 or more")
+        self.predictor = predictor
+        self.rule = make_rule(rule) if isinstance(rule, str) else rule
+        self.guards = guards or GuardPolicy()
+        self.max_links = max_links
+        self._trigger_policy = trigger or TriggerPolicy()
+        self._rows: dict[int, int] = {}
+        self._offline = predictor.weights()
+        self._allocate(min(_FIRST_CAPACITY, max_links))
+
+    def _allocate(self, capacity: int) -> None:
+        old = self.__dict__.get("_flat")
+        kept = 0 if old is None else len(old)
+        fresh = {
+            "_flat": np.tile(self._offline.flat, (capacity, 1)),
+            "_held": np.tile(self._offline.flat, (capacity, 1)),
+            "_version": np.zeros(capacity, np.int64),
+            "_samples": np.zeros(capacity, np.int64),
+            "_updates": np.zeros(capacity, np.int64),
+        }
+        for name, array in fresh.items():
+            if kept:
+                array[:kept] = getattr(self, name)
+            setattr(self, name, array)
+        trigger, guard = Trigger(self._trigger_policy, capacity), LossGuard(self.guards, capacity)
+        if kept:
+            _copy_rows(self.trigger, trigger, kept)
+            _copy_rows(self.guard, guard, kept)
+        self.trigger, self.guard = trigger, guard
+
+    def _row(self, link: int) -> int:
+        row = self._rows.get(link)
+        if row is None:
+            row = len(self._rows)
+            if row >= self.max_links:
+                raise TunerFull(f"link {link} is one too many: this tuner keeps {self.max_links} links")
+            if row >= len(self._flat):
+                self._allocate(min(2 * row, self.max_links))
+            self._rows[link] = row
+        return row
+
+    def learn(
+        self,
+        links: int | Sequence[int],
+        features: np.ndarray,
+        mcs: int | np.ndarray,
+        ack: bool | np.ndarray,
+    ) -> np.ndarray:
+        """Take outcomes of first transmissions.
+
+        Args:
+            links: one link, or one for each sample; a link may occur several times, in order of time.
+            features: as decided on, shape ``(N_FEATURES,)`` or ``(n, N_FEATURES)``.
+            mcs: that was sent, scalar or ``(n,)``.
+            ack: outcome, scalar or ``(n,)``.
+
+        Returns:
+            bool ``(n,)``: the sample changed its link's weights.
+
+        Raises:
+            ValueError: shapes differ, a feature is not finite, or an MCS is not in the table.
+            TunerFull: a new link is one too many.
+        """
+        features = np.atleast_2d(np.asarray(features, float))
+        mcs_array, nack = (
+            np.atleast_1d(np.asarray(mcs, np.int64)),
+            1.0 - np.atleast_1d(np.asarray(ack, float)),
+        )
+        names = [links] if isinstance(links, int) else list(links)
+        if not len(names) == len(features) == len(mcs_array) == len(nack):
+            raise ValueError(
+                f"{len(names)} links, {len(features)} features, {len(mcs_array)} mcs, {len(nack)} acks"
+            )
+        if not np.isfinite(features).all():
+            raise ValueError("features are not finite")
+        if mcs_array.min() < 0 or mcs_array.max() >= len(self.predictor.table):
+            raise ValueError(
+                f"mcs = {mcs_array.min()}..{mcs_array.max()}: give 0 to {len(self.predictor.table) - 1}"
+            )
+        rows = np.array([self._row(int(name)) for name in names])
+        changed = np.zeros(len(rows), bool)
+        left = np.arange(len(rows))
+        while left.size:  # a link's samples one after the other, different links side by side
+            now = left[np.unique(rows[left], return_index=True)[1]] if left.size > 1 else left
+            changed[now] = self._learn_once(rows[now], features[now], mcs_array[now], nack[now])
+            left = np.setdiff1d(left, now, assume_unique=True) if left.size > 1 else left[:0]
+        return changed
+
+    def _learn_once(
+        self, rows: np.ndarray, features: np.ndarray, mcs: np.ndarray, nack: np.ndarray
+    ) -> np.ndarray:
+        """Take one outcome for each row, each row once; True where the weights changed."""
+        weights = Weights(self.predictor.shape, self._flat[rows])
+        act = self.predictor.forward(weights, features, mcs[:, None])
+        bler = sigmoid(act.logit[:, 0])
+        offline_bler = self.predictor.bler(self._offline, features, mcs[:, None])[:, 0]
+        self._samples[rows] += 1
+        tune = self.trigger.update(rows, bler, nack)
+        worse = self.guard.update(rows, bler, offline_bler, nack)
+        tune &= ~worse & (self.guard.resting[rows] == 0)
+        if tune.any():
+            self._step(rows, tune, weights, act, nack)
+        if worse.any():
+            self._roll_back(rows[worse])
+        # What has lately done no worse than the offline weights is worth going back to.
+        good = rows[~tune & (self.guard.excess[rows] <= 0)]
+        self._held[good] = self._flat[good]
+        return tune | worse
+
+    def _step(
+        self, rows: np.ndarray, tune: np.ndarray, weights: Weights, act: Activations, nack: np.ndarray
+    ) -> None:
+        """Move the weights of the rows that should tune."""
+        with np.errstate(all="ignore"):  # an insane step is caught by the finite check below
+            weights.flat[...] += bounded(self.rule.direction(self.predictor, weights, act, nack), self.guards)
+            project(weights, self._offline.flat, self.guards)
+        finite = np.isfinite(weights.flat).all(axis=1)
+        kept = tune & finite
+        self._flat[rows[kept]] = weights.flat[kept]
+        self._updates[rows[tune]] += 1
+        self._version[rows[tune]] += 1
+        if not finite[tune].all():
+            self._roll_back(rows[tune & ~finite])
+
+    def _roll_back(self, rows: np.ndarray) -> None:
+        self._flat[rows] = self._held[rows]
+        self._held[rows] = self._offline.flat  # a second rollback goes all the way
+        self._version[rows] += 1
+        self.trigger.forget(rows)
+        self.guard.rolled_back(rows)
+        resting = rows[self.guard.resting[rows] > 0]
+        self._flat[resting] = self._offline.flat
+
+    def model(self, link: int) -> tuple[int, np.ndarray, bool]:
+        """Version, weights (copy, float32, ``(n_weights,)``) and health of a link's model."""
+        row = self._rows.get(link)
+        if row is None:
+            return 0, self._offline.flat.astype(np.float32), True
+        return int(self._version[row]), self._flat[row].astype(np.float32), bool(self.guard.resting[row] == 0)
+
+    def state(self, link: int) -> dict[str, float]:
+        """Plain figures of a link for status displays; empty for an unknown link."""
+        row = self._rows.get(link)
+        if row is None:
+            return {}
+        fast, slow, loss = self.trigger.statistics(np.array([row]))[0]
+        return {
+            "tuning": bool(self.trigger.active[row] and self.guard.resting[row] == 0),
+            "samples": int(self._samples[row]),
+            "updates": int(self._updates[row]),
+            "version": int(self._version[row]),
+            "fired": int(self.trigger.fired[row]),
+            "rollbacks": int(self.guard.rollbacks[row]),
+            "healthy": bool(self.guard.resting[row] == 0),
+            "offset_db": float(self._flat[row, 0]),
+            "z_fast": float(fast),
+            "z_slow": float(slow),
+            "z_loss": float(loss),
+        }
+
+    @property
+    def links(self) -> list[int]:
+        """The links that were seen, oldest first."""
+        return list(self._rows)
+
+
+def _copy_rows(old: object, new: object, kept: int) -> None:
+    """Carry every per-row array of ``old`` over to the larger ``new``."""
+    for name, array in vars(old).items():
+        if isinstance(array, np.ndarray) and len(array) == kept and not name.startswith("_"):
+            getattr(new, name)[:kept] = array

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures that several folders of tests share."""
+
+import numpy as np
+import pytest
+from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.predictor import Predictor
+
+from helpers import make_predictor
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20261123)
+
+
+@pytest.fixture
+def plain_predictor() -> Predictor:
+    """An encoder that believes the last report to within 0.7 dB, and layers that are silent until tuned."""
+    return make_predictor(McsTable.nr_pdsch(1), np.random.default_rng(1))

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""MCS tables."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from gnuradio.lighttune.core.mcs import McsTable, sigmoid, snr_at_capacity_db
+
+
+@pytest.mark.parametrize(
+    ("table", "n_mcs", "lowest", "highest"),
+    [(1, 29, 0.2344, 5.5547), (2, 28, 0.2344, 7.4063), (3, 29, 0.0586, 4.5234)],
+)
+def test_nr_tables_have_the_spectral_efficiencies_of_ts_38214(table, n_mcs, lowest, highest):
+    t = McsTable.nr_pdsch(table)
+    assert len(t) == n_mcs
+    assert t.spectral_efficiency[0] == pytest.approx(lowest, abs=5e-5)
+    assert t.spectral_efficiency[-1] == pytest.approx(highest, abs=5e-5)
+
+
+def test_a_table_number_that_3gpp_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"4.*1, 2 and 3"):
+        McsTable.nr_pdsch(4)
+
+
+def test_capacity_of_bpsk_and_qpsk_at_half_rate_is_the_textbook_one():
+    # Es/N0 of -2.82 dB for BPSK at 1/2 bit; QPSK is two BPSK in quadrature, 3.01 dB more.
+    assert snr_at_capacity_db(1, 0.5) == pytest.approx(-2.82, abs=0.02)
+    assert snr_at_capacity_db(2, 1.0) == pytest.approx(0.19, abs=0.02)
+
+
+def test_bler_falls_with_snr_and_its_inverse_inverts_it():
+    t = McsTable.nr_pdsch(2)
+    snr = np.linspace(-20, 40, 61)
+    bler = t.bler(snr)
+    assert bler.shape == (61, len(t))
+    assert (np.diff(bler, axis=0) <= 0).all()
+    at = t.snr_at_bler_db(0.1)
+    assert np.allclose([t.bler(s)[m] for m, s in enumerate(at)], 0.1)
+
+
+def test_longer_blocks_fail_more_often_as_independent_stretches_do():
+    t = McsTable.nr_pdsch(1)
+    short, long = t.bler(t.threshold[5] + 1.5, bits=1024)[5], t.bler(t.threshold[5] + 1.5, bits=4096)[5]
+    assert long == pytest.approx(1 - (1 - short) ** 4, rel=0.05)
+
+
+def test_sigmoid_stays_strictly_inside_the_unit_interval_even_in_single_precision():
+    p = sigmoid(np.array([-1e9, 1e9, 0.0])).astype(np.float32)
+    assert ((p > 0) & (p < 1)).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"code_rate": (0.5, 0.4)},
+        {"threshold_db": (3.0, 3.0)},
+        {"slope_db": (0.3, 0.4)},
+        {"slope_db": (0.3, -0.3)},
+        {"slope_db": (0.3, float("nan"))},
+        {"code_rate": (0.5, 1.5)},
+        {"modulation_order": (2,)},
+        {"reference_bits": 0},
+        {"overhead_symbols": -1.0},
+    ],
+)
+def test_a_table_that_is_out_of_order_or_range_is_refused(change):
+    good = McsTable("t", (2, 2), (0.5, 0.75), (1.0, 3.0), (0.3, 0.3))
+    with pytest.raises(ValueError, match="MCS table 't'"):
+        dataclasses.replace(good, **change)
+
+
+def test_the_digest_follows_the_figures_and_not_the_name():
+    a = McsTable.nr_pdsch(1)
+    assert dataclasses.replace(a, name="other").digest == a.digest
+    assert dataclasses.replace(a, overhead_symbols=10.0).digest != a.digest
+
+
+def test_overhead_makes_a_fast_mcs_worth_less_for_short_packets():
+    t = dataclasses.replace(McsTable.nr_pdsch(1), overhead_symbols=100.0)
+    assert t.goodput_if_acked(bits=10**7)[-1] == pytest.approx(t.spectral_efficiency[-1], rel=1e-3)
+    assert t.goodput_if_acked(bits=100)[-1] < 1.0
+
+
+@pytest.mark.parametrize(
+    "curves", [{}, {"schema": 2}, {"schema": 1}, {"schema": 1, "mcs": [{}], "payload_bytes": 128}]
+)
+def test_curves_of_another_schema_or_without_a_key_are_refused(curves):
+    with pytest.raises(ValueError, match=r"schema|lack"):
+        McsTable.from_curves("x", curves)
