@@ -100,8 +100,14 @@ class LinkAdapter(Protocol):
     def report(self, csi: Csi) -> None:
         """Take the receiver's latest report."""
 
-    def select(self, bits: int | None = None) -> Decision:
-        """Choose the MCS of the next transport block of ``bits`` information bits."""
+    def select(self, bits: int | None = None, seq: int | None = None) -> Decision:
+        """Choose the MCS of the next transport block.
+
+        Args:
+            bits: its information bits; None for the table's reference length.
+            seq: its sequence number, where the radio numbers its packets; None counts on from the last
+                one, from 0 and modulo 2**32.
+        """
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late)."""

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What LightTune is compared with, and falls back to: each a link adapter (`core.messages.LinkAdapter`)."""
+
+from .fixed import FixedMcs
+from .genie import Genie
+from .olla import Olla
+from .table import TableOnly
+
+__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly"]
