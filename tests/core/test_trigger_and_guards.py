@@ -38,7 +38,7 @@ def test_a_drift_is_caught_in_both_directions(rng, shift):
 def test_tuning_stops_when_the_predictor_is_right_again(rng):
     policy = TriggerPolicy()
     trigger = Trigger(policy, len(ROWS))
-    for phase, shift in ((200, 3.0), (400, 0.0)):
+    for phase, shift in ((200, 3.0), (600, 0.0)):
         for _ in range(phase):
             logit = rng.normal(-2.2, 1.0, len(ROWS))
             nack = (rng.random(len(ROWS)) < sigmoid(logit + shift)).astype(float)

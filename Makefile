@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Every target does all its own set-up on Debian 12; finished set-up is skipped.
+PREFIX ?= /usr/local
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint train curves install uninstall clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## install Debian's GNU Radio and the pinned Python packages
+
+.venv/.ready: tools/setup.sh pyproject.toml
+	@tools/setup.sh
+
+demo: setup ## run the main job: OLLA, then LightTune, over the same channel on IQ samples
+	@mkdir -p out
+	$(BIN)/lighttune demo --plot out/demo.png --json out/demo.json
+
+test: setup lint ## run all checks and tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check python tests examples
+	$(BIN)/ruff format --check python tests
+	$(BIN)/mypy
+
+curves: setup ## measure the modem's BLER curves anew (minutes), then retrain with `make train`
+	$(BIN)/lighttune modem-curves
+
+train: setup ## train the shipped predictor anew
+	$(BIN)/lighttune train
+
+install: setup ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
+	cmake -B build/cmake -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	cmake --install build/cmake
+
+uninstall: ## remove what `make install` installed
+	xargs -r -d '\n' rm -fv < build/cmake/install_manifest.txt
+
+clean: ## remove everything that was built or installed in this tree
+	rm -rf build out .venv

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Brings a bare Debian 12 machine to where `lighttune` and the tests run: Debian's GNU Radio, and a virtual
+# environment of the system's Python with the pinned packages of pyproject.toml. Finished steps are skipped.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+PYTHON=/usr/bin/python3
+VENV=.venv
+LOG=build/setup.log
+# One word each: a Debian package, and what shows that it is there.
+PACKAGES=(gnuradio:gnuradio python3-venv:ensurepip cmake:/usr/bin/cmake python3-zmq:zmq)
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+step() { # step MESSAGE REMEDY COMMAND...: run with output to the log; on failure say the remedy
+    local message=$1 remedy=$2
+    shift 2
+    echo "setup: $message"
+    "$@" >>"$LOG" 2>&1 || fail "$message failed: $remedy (details: $LOG)"
+}
+
+have() {
+    case $1 in
+        /*) [ -x "$1" ] ;;
+        *) "$PYTHON" -c "import $1" 2>/dev/null ;;
+    esac
+}
+
+mkdir -p build
+: >"$LOG"
+
+[ -x "$PYTHON" ] || PACKAGES=(python3:/usr/bin/python3 "${PACKAGES[@]}")
+missing=()
+for entry in "${PACKAGES[@]}"; do
+    have "${entry#*:}" || missing+=("${entry%%:*}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    command -v apt-get >/dev/null || fail "no apt-get here: install ${missing[*]} by hand, then run this again"
+    root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "${missing[*]} must be installed: run this as root, or install sudo"
+        root=(sudo)
+    fi
+    step "read Debian's package lists" "connect this machine to its Debian mirror" \
+        "${root[@]}" apt-get update -q
+    step "install ${missing[*]}" "see the log, then 'apt-get install ${missing[*]}'" \
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
+fi
+
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[ "$version" = 3.11 ] || fail "$PYTHON is Python $version, the pinned packages are for 3.11: use Debian 12"
+"$PYTHON" -c 'from gnuradio import gr' 2>>"$LOG" ||
+    fail "$PYTHON cannot import GNU Radio: 'apt-get install --reinstall gnuradio' (details: $LOG)"
+
+if [ ! -x "$VENV/bin/python" ]; then
+    step "make the virtual environment $VENV" "remove $VENV and try again" \
+        "$PYTHON" -m venv --system-site-packages "$VENV"
+fi
+[ "$(readlink -f "$VENV/bin/python")" = "$(readlink -f "$PYTHON")" ] ||
+    fail "$VENV was made from another Python than $PYTHON: remove $VENV and run this again"
+
+pins() { # pins EXPRESSION: a list in pyproject.toml, one requirement a line
+    "$PYTHON" -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*$1, sep='\n')"
+}
+mapfile -t torch < <(pins "p['optional-dependencies']['train']")
+mapfile -t others < <(pins "(p['dependencies'] + p['optional-dependencies']['test'])")
+network="connect this machine to a Python package index (pip's own settings apply)"
+# torch goes first and alone: with it in place, no other package's range can pull in another build of it.
+step "install ${torch[*]} (some 200 MB)" "$network" \
+    "$VENV/bin/pip" install --disable-pip-version-check "${torch[@]}" "${others[0]}"
+step "install ${#others[@]} pinned packages" "$network" \
+    "$VENV/bin/pip" install --disable-pip-version-check "${others[@]}"
+
+# `from gnuradio import lighttune` straight from this tree: GNU Radio's package looks for parts of itself on sys.path.
+site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+mkdir -p "$site/gnuradio"
+ln -sfn "$PWD/python/lighttune" "$site/gnuradio/lighttune"
+printf '#!%s\nfrom gnuradio.lighttune.cli.main import main\n\nraise SystemExit(main())\n' "$PWD/$VENV/bin/python" \
+    >"$VENV/bin/lighttune"
+chmod +x "$VENV/bin/lighttune"
+
+"$VENV/bin/python" -c 'from gnuradio import gr, lighttune' 2>>"$LOG" ||
+    fail "the module does not import: remove $VENV and run this again (details: $LOG)"
+touch "$VENV/.ready"
+echo "setup: done"
