@@ -78,7 +78,7 @@ def test_links_in_one_batch_learn_as_they_would_alone(rng, plain_predictor):
         assert together.state(link)["updates"] == 40
 
 
-def test_more_links_than_the_first_allocation_keep_their_state(rng, plain_predictor):
+def test_links_keep_their_own_state_up_to_the_limit(rng, plain_predictor):
     features, mcs, ack, _ = samples(plain_predictor, rng, 20, 3.0)
     tuner = Tuner(plain_predictor, trigger=ALWAYS, max_links=20)
     for link in range(20):

@@ -11,7 +11,7 @@ import numpy as np
 from .features import LinkHistory
 from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
 from .pending import PendingBlocks
-from .predictor import Predictor, Weights, check_weights
+from .predictor import Predictor, check_weights
 from .selection import Prober, SelectionPolicy, choose
 from .tuner import Tuner
 
@@ -59,7 +59,7 @@ class Selector:
         self._prober = Prober(predictor.table, self.policy)
         self._next_seq = 0
         self._measured_at: int | None = None  # the slot (sequence number) of the last report
-        self._weights: Weights | None = predictor.weights()
+        self._weights = predictor.weights()
         self.version = 0
         self._unhealthy: str | None = None
         self._silent: str | None = None

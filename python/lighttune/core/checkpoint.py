@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -112,7 +113,7 @@ def shipped_models() -> list[str]:
 def _build(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Predictor:
     if json.loads(metadata["features"]) != list(NAMES):
         raise ValueError("it was trained on other features than this version computes")
-    columns = json.loads(metadata["table"])
+    columns: dict[str, Any] = json.loads(metadata["table"])
     table = McsTable(**{k: tuple(v) if isinstance(v, list) else v for k, v in columns.items()})
     shape = Shape(**{k: int(v) for k, v in json.loads(metadata["shape"]).items()})
     arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}

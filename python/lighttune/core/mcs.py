@@ -218,7 +218,7 @@ class McsTable:
         return size / (self.overhead_symbols + size / self.spectral_efficiency)
 
 
-def sigmoid(logit: np.ndarray) -> np.ndarray:
+def sigmoid(logit: float | np.ndarray) -> np.ndarray:
     """Logistic function that stays strictly inside (0, 1) in double and single precision."""
     return 1 / (
         1 + np.exp(-np.minimum(np.maximum(logit, -15.0), 15.0))

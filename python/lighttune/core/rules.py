@@ -23,9 +23,11 @@ from .predictor import GAMMA, OFFSET, Activations, Layer, Predictor, Weights
 
 
 class Rule(Protocol):
-    """A tuning rule: `direction` is all it is."""
+    """A tuning rule: a name and `direction`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As in `RULES`."""
 
     def direction(
         self, predictor: Predictor, weights: Weights, act: Activations, nack: np.ndarray

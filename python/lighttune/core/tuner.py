@@ -13,8 +13,6 @@ from .predictor import Activations, Predictor, Weights
 from .rules import Rule, make_rule
 from .trigger import Trigger, TriggerPolicy
 
-_FIRST_CAPACITY = 4
-
 
 class TunerFull(RuntimeError):
     """A sample of a new link was refused: the tuner already has ``max_links``."""
@@ -51,30 +49,16 @@ class Tuner:
         self.rule = make_rule(rule) if isinstance(rule, str) else rule
         self.guards = guards or GuardPolicy()
         self.max_links = max_links
-        self._trigger_policy = trigger or TriggerPolicy()
         self._rows: dict[int, int] = {}
         self._offline = predictor.weights()
-        self._allocate(min(_FIRST_CAPACITY, max_links))
-
-    def _allocate(self, capacity: int) -> None:
-        old = self.__dict__.get("_flat")
-        kept = 0 if old is None else len(old)
-        fresh = {
-            "_flat": np.tile(self._offline.flat, (capacity, 1)),
-            "_held": np.tile(self._offline.flat, (capacity, 1)),
-            "_version": np.zeros(capacity, np.int64),
-            "_samples": np.zeros(capacity, np.int64),
-            "_updates": np.zeros(capacity, np.int64),
-        }
-        for name, array in fresh.items():
-            if kept:
-                array[:kept] = getattr(self, name)
-            setattr(self, name, array)
-        trigger, guard = Trigger(self._trigger_policy, capacity), LossGuard(self.guards, capacity)
-        if kept:
-            _copy_rows(self.trigger, trigger, kept)
-            _copy_rows(self.guard, guard, kept)
-        self.trigger, self.guard = trigger, guard
+        # Rows are filled when their link is first heard of: until then the system gives them no memory.
+        self._flat = np.empty((max_links, predictor.shape.n_weights))
+        self._held = np.empty_like(self._flat)
+        self._version = np.zeros(max_links, np.int64)
+        self._samples = np.zeros(max_links, np.int64)
+        self._updates = np.zeros(max_links, np.int64)
+        self.trigger = Trigger(trigger or TriggerPolicy(), max_links)
+        self.guard = LossGuard(self.guards, max_links)
 
     def _row(self, link: int) -> int:
         row = self._rows.get(link)
@@ -82,9 +66,8 @@ class Tuner:
             row = len(self._rows)
             if row >= self.max_links:
                 raise TunerFull(f"link {link} is one too many: this tuner keeps {self.max_links} links")
-            if row >= len(self._flat):
-                self._allocate(min(2 * row, self.max_links))
             self._rows[link] = row
+            self._flat[row] = self._held[row] = self._offline.flat
         return row
 
     def learn(
@@ -210,10 +193,3 @@ class Tuner:
     def links(self) -> list[int]:
         """The links that were seen, oldest first."""
         return list(self._rows)
-
-
-def _copy_rows(old: object, new: object, kept: int) -> None:
-    """Carry every per-row array of ``old`` over to the larger ``new``."""
-    for name, array in vars(old).items():
-        if isinstance(array, np.ndarray) and len(array) == kept and not name.startswith("_"):
-            getattr(new, name)[:kept] = array
