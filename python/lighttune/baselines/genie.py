@@ -41,9 +41,7 @@ class Genie(Baseline):
         """
         bler = np.asarray(bler, float)
         if bler.shape != (len(self.table),) or not ((bler >= 0) & (bler <= 1)).all():
-            raise ValueError(
-                f"bler of shape {bler.shape}: give a probability for each of {len(self.table)} MCS"
-            )
+            raise ValueError(f"bler of shape {bler.shape}: give a probability for each of {len(self.table)}")
         self._bler = bler
 
     def _choose(self, bits: int | None) -> tuple[int, float]:

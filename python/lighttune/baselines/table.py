@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import lru_cache
+
 import numpy as np
 
-from ..core.mcs import McsTable
-from ..core.selection import SelectionPolicy, choose
+from ..core.mcs import McsTable, sigmoid
 from .base import Baseline
 
 _UNKNOWN = 0.5
@@ -31,13 +33,8 @@ class TableOnly(Baseline):
         super().__init__(table, pending_limit)
         if not 0 < target < 1:
             raise ValueError(f"target = {target!r}: give a BLER inside (0, 1)")
-        self._policy = SelectionPolicy("target", target)
+        self.target = target
         self._offset_db = 0.0  # what an outer loop moves
-
-    @property
-    def target(self) -> float:
-        """Largest BLER that is allowed."""
-        return self._policy.bler_target
 
     def _choose(self, bits: int | None) -> tuple[int, float]:
         if self.snr_db is None:
@@ -45,6 +42,21 @@ class TableOnly(Baseline):
         return self._choose_at(self.snr_db, bits)
 
     def _choose_at(self, snr_db: float, bits: int | None) -> tuple[int, float]:
-        bler = self.table.bler(np.float64(snr_db + self._offset_db), bits)
-        mcs = choose(bler, self.table.spectral_efficiency, self.table, self._policy)
-        return mcs, float(bler[mcs])
+        snr = snr_db + self._offset_db
+        affordable = bisect_right(_needed_db(self.table, self.target, bits), snr)
+        mcs = int(self.table.by_efficiency[affordable - 1]) if affordable else self.table.most_robust
+        logit = (self.table.threshold_db[mcs] - snr) / self.table.slope_db[mcs] + self.table.length_logit(
+            bits
+        )
+        return mcs, float(sigmoid(logit))
+
+
+@lru_cache(maxsize=64)
+def _needed_db(table: McsTable, target: float, bits: int | None) -> list[float]:
+    """SINR from which the MCS at each place of the ladder, or a more efficient one, is within the target.
+
+    It rises along the ladder, so that the choice is a binary search; evaluating every MCS's curve for each
+    block takes four times longer.
+    """
+    needed = table.snr_at_bler_db(target, bits)[table.by_efficiency]
+    return np.minimum.accumulate(needed[::-1])[::-1].tolist()

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Worlds, drawn: all that happens to the links of a run, so that every adapter faces the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..core.mcs import McsTable, sigmoid
+from ..core.messages import SNR_RANGE_DB
+from .conditions import Population, Range, Recipe
+from .fading import Scattering, draw_scattering, effective_snr_db, power_gains
+
+PREROLL = 16
+"""Slots that run before slot 0, so that the first report has been measured; the longest report delay."""
+
+BETA = {1: 0.84, 2: 1.67, 4: 5.2, 6: 19.3, 8: 99.0}
+"""EESM beta of each modulation order.
+
+For orders 2 to 8 the middle of the values that S. Lagen et al., "New radio physical layer abstraction for
+system-level simulations of 5G networks", IEEE ICC 2020, fitted to the MCS of NR PDSCH table 2; BPSK has
+QPSK's distance at half the SINR.
+"""
+
+SLOT_S = 1e-3
+"""Duration of a slot."""
+
+_SLOTS_AT_ONCE = 100_000  # link-slots whose subcarrier gains are held at a time: some 40 MB
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A run's channels, reports and draws.
+
+    A block sent at MCS ``m`` in slot ``t`` of link ``i`` fails with probability
+
+        BLER = floor[t] + (1 - floor[t]) sigmoid(z),
+        z = (threshold_db[i, m] - snr_db[i, t, order of m]) / (slope[m] slope_factor[t])
+
+    (plus the table's logit of the block's length)
+
+    and is ACKed where ``draws[i, t] >= BLER``, for whichever adapter sent it: common random numbers.
+
+    Args:
+        name: of the world.
+        table: the links' MCS.
+        snr_db: true effective SINR of each modulation order in `orders`, ``(n_links, n_slots, n_orders)``,
+            float32.
+        reported_db: the latest report that is known when the slot's MCS is chosen, ``(n_links, n_slots)``,
+            float32.
+        measured_at: slot in which it was measured, int ``(n_links, n_slots)``, below the slot itself;
+            negative where that was before the run.
+        draws: uniform over [0, 1), ``(n_links, n_slots)``, float32.
+        threshold_db: true thresholds, ``(n_links, n_mcs)``.
+        slope_factor, floor: of each slot, ``(n_slots,)``.
+        shifts: slots at which the conditions change.
+    """
+
+    name: str
+    table: McsTable
+    snr_db: np.ndarray
+    reported_db: np.ndarray
+    measured_at: np.ndarray
+    draws: np.ndarray
+    threshold_db: np.ndarray
+    slope_factor: np.ndarray
+    floor: np.ndarray
+    shifts: tuple[int, ...]
+
+    @property
+    def n_links(self) -> int:
+        """Number of links."""
+        return self.snr_db.shape[0]
+
+    @property
+    def n_slots(self) -> int:
+        """Number of slots."""
+        return self.snr_db.shape[1]
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """The table's modulation orders, rising, ``(n_orders,)``."""
+        return np.unique(self.table.modulation_order)
+
+    @cached_property
+    def _order_of(self) -> np.ndarray:
+        return np.searchsorted(self.orders, self.table.modulation_order)
+
+    def bler(self, mcs: np.ndarray, links: slice = slice(None), bits: int | None = None) -> np.ndarray:
+        """True BLER of one MCS in each slot.
+
+        Args:
+            mcs: index into the table, broadcast to ``(n_links, n_slots)``, with the links that are asked for.
+            links: which links.
+            bits: information bits of the blocks; None for the table's reference length.
+
+        Returns:
+            Shape ``(n_links, n_slots)``.
+        """
+        snr = self.snr_db[links]
+        mcs = np.broadcast_to(mcs, snr.shape[:2])
+        snr = np.take_along_axis(snr, self._order_of[mcs][..., None], axis=2)[..., 0]
+        threshold = np.take_along_axis(self.threshold_db[links], mcs, axis=1)
+        return self._waterfall(threshold - snr, mcs, self.slope_factor, self.floor, bits)
+
+    def bler_of_link(self, link: int, bits: int | None = None) -> np.ndarray:
+        """True BLER of every MCS in each slot of one link, shape ``(n_slots, n_mcs)``."""
+        short = self.threshold_db[link] - self.snr_db[link][:, self._order_of]
+        return self._waterfall(short, slice(None), self.slope_factor[:, None], self.floor[:, None], bits)
+
+    def _waterfall(
+        self,
+        short_db: np.ndarray,
+        mcs: np.ndarray | slice,
+        factor: np.ndarray,
+        floor: np.ndarray,
+        bits: int | None,
+    ) -> np.ndarray:
+        logit = short_db / (self.table.slope[mcs] * factor) + self.table.length_logit(bits)
+        return floor + (1.0 - floor) * sigmoid(logit)
+
+
+def realise(name: str, recipe: Recipe, table: McsTable, seed: int, n_links: int, n_slots: int) -> World:
+    """Draw a world; see `worlds.make_world` and `family.training_batch`.
+
+    Raises:
+        ValueError: the table has a modulation order without a beta, or a report delay is out of range.
+    """
+    orders = np.unique(table.modulation_order)
+    unknown = [int(q) for q in orders if int(q) not in BETA]
+    if unknown:
+        raise ValueError(f"no EESM beta for modulation order {unknown}: the simulator knows {sorted(BETA)}")
+    for _, conditions in recipe.stretches:
+        low, high = conditions.report_delay_slots
+        if not 1 <= low <= high <= PREROLL:
+            raise ValueError(f"report_delay_slots = {(low, high)}: give 1 <= lowest <= highest <= {PREROLL}")
+    # One stream for each purpose: a world's report noise does not depend on whether it has bursts.
+    population_rng, scattering_rng, position_rng, report_rng, burst_rng, draw_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)
+    )
+    starts = [round(share * n_slots) for share, _ in recipe.stretches]
+    lengths = np.diff([*starts, n_slots])
+    lengths[0] += PREROLL
+    stretch = np.repeat(np.arange(len(lengths)), lengths)  # of each slot, the pre-roll included
+    links = _draw_links(population_rng, scattering_rng, recipe.population, table, orders, n_links)
+    slots = _draw_slots(position_rng, burst_rng, recipe, stretch, n_links)
+
+    snr_db, receiver_db = _run_fading(links, slots, tuple(int(n) for n in lengths))
+    evm2 = slots.constant("evm") ** 2
+    snr_db = -10 * np.log10(10 ** (-snr_db / 10) + evm2[:, None]).astype(np.float32)
+    measured = _measure(report_rng, receiver_db, slots)
+    slot = np.arange(n_slots)
+    delay = np.floor(slots.ranged("report_delay_slots", whole=True))[:, PREROLL:].astype(np.int32)
+    # Where the delay grows, no older report comes in after a newer one.
+    measured_at = np.maximum.accumulate(slot - delay, axis=1)
+    return World(
+        name=name,
+        table=table,
+        snr_db=snr_db[:, PREROLL:],
+        reported_db=np.take_along_axis(measured, measured_at + PREROLL, axis=1),
+        measured_at=measured_at,
+        draws=draw_rng.random((n_links, n_slots), np.float32),
+        threshold_db=links.threshold_db,
+        slope_factor=slots.constant("slope_factor")[PREROLL:],
+        floor=slots.constant("floor")[PREROLL:],
+        shifts=tuple(starts[1:]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Links:
+    """What is drawn once per link; the first axis of every array is the link's."""
+
+    scattering: Scattering
+    mean_snr_db: np.ndarray
+    beta: np.ndarray
+    report_beta: np.ndarray
+    threshold_db: np.ndarray
+
+
+def _draw_links(
+    rng: np.random.Generator,
+    scattering_rng: np.random.Generator,
+    population: Population,
+    table: McsTable,
+    orders: np.ndarray,
+    n: int,
+) -> _Links:
+    below, above = population.snr_margin_db
+    spread = _log_uniform(rng, population.delay_spread, n)
+    spread[rng.random(n) < population.flat_share] = 0.0
+    rician_k = 10 ** (rng.uniform(*population.rician_k_db, n) / 10)
+    rician_k[rng.random(n) >= population.rician_share] = 0.0
+    jitter = population.beta_jitter * rng.standard_normal((n, len(orders)))
+    return _Links(
+        scattering=draw_scattering(scattering_rng, spread, rician_k),
+        mean_snr_db=rng.uniform(table.threshold.min() + below, table.threshold.max() + above, n),
+        beta=np.array([BETA[int(q)] for q in orders]) * np.exp(jitter),
+        report_beta=_log_uniform(rng, population.report_beta, n),
+        threshold_db=table.threshold + population.threshold_jitter_db * rng.standard_normal((n, len(table))),
+    )
+
+
+def _log_uniform(rng: np.random.Generator, bounds: Range, n: int) -> np.ndarray:
+    low, high = bounds
+    return low * (high / low) ** rng.random(n)
+
+
+@dataclass(frozen=True, eq=False)
+class _Slots:
+    """What holds in each slot, the pre-roll included."""
+
+    recipe: Recipe
+    stretch: np.ndarray  # (n_slots,)
+    position: dict[
+        str, np.ndarray
+    ]  # of each link within the ranges of a condition, (n_links,), uniform over [0, 1)
+    interference_db: np.ndarray  # rise of the noise, (n_links, n_slots)
+
+    def constant(self, name: str) -> np.ndarray:
+        """A condition that all links share, ``(n_slots,)``."""
+        return np.array([getattr(c, name) for _, c in self.recipe.stretches])[self.stretch]
+
+    def by_stretch(self, name: str, whole: bool = False) -> np.ndarray:
+        """A condition with a range, ``(n_links, n_stretches)``; ``whole``: up to the highest plus one."""
+        low, high = np.array([getattr(c, name) for _, c in self.recipe.stretches], float).T
+        return low + (high - low + whole) * self.position[name][:, None]
+
+    def ranged(self, name: str, whole: bool = False) -> np.ndarray:
+        """The same for every slot, ``(n_links, n_slots)``."""
+        return self.by_stretch(name, whole)[:, self.stretch]
+
+
+_RANGED = ("doppler_hz", "report_delay_slots", "report_noise_db", "report_step_db")
+
+
+def _draw_slots(
+    rng: np.random.Generator, burst_rng: np.random.Generator, recipe: Recipe, stretch: np.ndarray, n: int
+) -> _Slots:
+    position = {name: rng.random(n) for name in _RANGED}
+    slots = _Slots(recipe, stretch, position, np.zeros((n, len(stretch)), np.float32))
+    rise_db = 10 * np.log10(1 + 10 ** (slots.constant("burst_inr_db") / 10))
+    start, end = 1 / slots.constant("quiet_slots"), 1 / slots.constant("burst_slots")
+    on = np.zeros(n, bool)
+    for t in np.flatnonzero(rise_db):
+        on = burst_rng.random(n) < np.where(on, 1 - end[t], start[t])
+        slots.interference_db[:, t] = on * rise_db[t]
+    return slots
+
+
+def _run_fading(links: _Links, slots: _Slots, lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Effective SINR of each order's blocks, and as the receiver measures it, a group of links at a time."""
+    n_links, n_slots, doppler = len(links.mean_snr_db), len(slots.stretch), slots.by_stretch("doppler_hz")
+    snr_db = np.empty((n_links, n_slots, links.beta.shape[1]), np.float32)
+    receiver_db = np.empty((n_links, n_slots), np.float32)
+    at_once = max(1, _SLOTS_AT_ONCE // n_slots)
+    for i in (slice(a, a + at_once) for a in range(0, n_links, at_once)):
+        gains = power_gains(links.scattering[i], doppler[i], lengths, SLOT_S)
+        quiet_db = links.mean_snr_db[i, None]
+        receiver_db[i] = effective_snr_db(gains, quiet_db, links.report_beta[i, None])
+        for q in range(snr_db.shape[2]):
+            snr_db[i, :, q] = effective_snr_db(
+                gains, quiet_db - slots.interference_db[i], links.beta[i, q, None]
+            )
+    return snr_db, receiver_db
+
+
+def _measure(rng: np.random.Generator, true_db: np.ndarray, slots: _Slots) -> np.ndarray:
+    """Reports by the slot of their measurement: biased, noisy, rounded, ``(n_links, n_slots)``."""
+    noise = slots.ranged("report_noise_db") * rng.standard_normal(true_db.shape, np.float32)
+    report = true_db + slots.constant("report_bias_db") + noise
+    step = slots.ranged("report_step_db")
+    rounded = np.round(report / np.maximum(step, 1e-6)) * step
+    return np.clip(np.where(step > 0, rounded, report), *SNR_RANGE_DB).astype(np.float32)
