@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`amc_rx`: the reference modem's receiver, samples in, PDUs, verdicts and SNR reports out."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import numpy as np
+import pmt
+from gnuradio import gr
+
+from ..modem import fec, framing
+from ..modem.header import Header
+from ..modem.pmt_vectors import f32vector, u8_array, u8vector
+from ..modem.receiver import Arrival, Payload, Receiver
+from ._block import STATUS_PERIOD_S, MessageBlock, handles
+from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
+
+_CFO_HZ = pmt.intern("cfo_hz")
+_LOUDEST = 1e12  # a sample beyond it is no signal, and its square would overflow
+
+
+class amc_rx(gr.hier_block2):
+    """OFDM burst receiver: finds bursts anywhere in the stream and tells how each one ended.
+
+    Ports: samples in (complex); messages out, in the order of arrival:
+
+    - ``pdu_out``: PDU of each payload whose CRC-32 matches; metadata ``link``, ``seq``, ``mcs`` (long),
+      ``snr_db``, ``cfo_hz`` (double).
+    - ``feedback``: dict ``link``, ``seq``, ``mcs`` (long), ``ack`` (bool), ``snr_db`` (double), one for every
+      packet whose header arrived: ACK or NACK. A lost header yields nothing.
+    - ``csi``: dict ``link``, ``seq`` (long), ``snr_db`` (double, mean Es/N0 over the occupied carriers,
+      -10..60), as soon as a header is decoded.
+    - ``status``: dict of counts, on change, at most every 0.25 s and when the flowgraph stops.
+
+    Args:
+        samp_rate: samples per second; it only scales ``cfo_hz``.
+        queue_packets: packets that may wait for the decoder; with more, the block takes no samples until one
+            is done (each time counted as ``overloads``), so the source must hold them or report its overflow.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(self, samp_rate: float = 1e6, queue_packets: int = 64) -> None:
+        if not (math.isfinite(samp_rate) and samp_rate > 0):
+            raise ValueError(f"samp_rate = {samp_rate!r}: give samples per second, above 0")
+        if not isinstance(queue_packets, int) or queue_packets < 1:
+            raise ValueError(f"queue_packets = {queue_packets!r}: give an integer of 1 or more")
+        gr.hier_block2.__init__(
+            self, "amc_rx", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        )
+        self.decode_mac = _DecodeMac(samp_rate)
+        self.demodulator = _Demodulator(self.decode_mac, queue_packets)
+        self.decoder = fec.decoder()
+
+        for port in ("pdu_out", "feedback", "csi", "status"):
+            self.message_port_register_hier_out(port)
+        self.connect(self, self.demodulator)
+        self.msg_connect(self.demodulator, "soft_bits", self.decoder, "in")
+        self.msg_connect(self.decoder, "out", self.decode_mac, "bits")
+        self.msg_connect(self.demodulator, "csi", self, "csi")
+        for port in ("pdu_out", "feedback", "status"):
+            self.msg_connect(self.decode_mac, port, self, port)
+
+
+class _Demodulator(gr.sync_block):
+    """Samples in, soft bits of whole packets out."""
+
+    def __init__(self, verdicts: _DecodeMac, queue_packets: int) -> None:
+        gr.sync_block.__init__(self, "amc_rx demodulator", in_sig=[np.complex64], out_sig=None)
+        self._soft_bits, self._csi = pmt.intern("soft_bits"), pmt.intern("csi")
+        self.message_port_register_out(self._soft_bits)
+        self.message_port_register_out(self._csi)
+        self._verdicts = verdicts
+        self._limit = queue_packets
+        self._receiver = Receiver()
+        self._held = False
+
+    def start(self) -> bool:
+        """Begin a new stream; GNU Radio calls it."""
+        self._receiver = Receiver()
+        self._verdicts.reset(self._receiver)
+        return True
+
+    def work(self, input_items: list[np.ndarray], output_items: list[np.ndarray]) -> int:
+        """Take all samples there are, unless the decoder is behind."""
+        if self._verdicts.waiting >= self._limit:
+            if not self._held:
+                self._held = True
+                self._verdicts.counters.add("overloads")
+            time.sleep(2e-4)  # the decoder needs about 1e-4 s per packet
+            return 0
+        self._held = False
+        with self._verdicts.guard("samples"):
+            for event in self._receiver.push(self._finite(input_items[0])):
+                if isinstance(event, Arrival):
+                    self.message_port_pub(self._csi, _metadata(event))
+                else:
+                    self._decode(event)
+        return len(input_items[0])
+
+    def _finite(self, samples: np.ndarray) -> np.ndarray:
+        """The samples, with NaN, infinities and absurdly large ones replaced by 0 and counted."""
+        if float(np.vdot(samples, samples).real) < _LOUDEST**2:  # false for NaN too
+            return samples
+        with np.errstate(all="ignore"):
+            good = np.abs(samples) < _LOUDEST
+        self._verdicts.counters.add("bad_samples", int(np.count_nonzero(~good)))
+        return np.where(good, samples, np.complex64(0))
+
+    def _decode(self, payload: Payload) -> None:
+        self._verdicts.announce(payload.arrival)
+        self.message_port_pub(self._soft_bits, pmt.cons(pmt.make_dict(), f32vector(payload.llr)))
+
+
+class _DecodeMac(MessageBlock):
+    """Checks decoded payloads; what it knows of a packet waits here while the decoder works, in order."""
+
+    def __init__(self, samp_rate: float) -> None:
+        super().__init__("amc_rx", outputs=("pdu_out", "feedback"), tick_s=STATUS_PERIOD_S)
+        self._samp_rate = samp_rate
+        self._lock = threading.Lock()
+        self._announced: list[Arrival] = []
+        self._receiver: Receiver | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Packets in the decoder."""
+        return len(self._announced)
+
+    def reset(self, receiver: Receiver) -> None:
+        """Begin a new stream."""
+        with self._lock:
+            self._announced = []
+            self._receiver = receiver
+
+    def announce(self, arrival: Arrival) -> None:
+        """A packet goes to the decoder."""
+        with self._lock:
+            self._announced.append(arrival)
+
+    def details(self) -> dict[str, int]:
+        """The receiver's counts."""
+        return dict(self._receiver.counts) if self._receiver is not None else {}
+
+    @handles("bits")
+    def on_bits(self, message: pmt.pmt_base) -> None:
+        """Judge a decoded payload."""
+        with self._lock:
+            arrival = self._announced.pop(0)
+        bits = u8_array(pmt.cdr(message))
+        payload = framing.check_payload(bits[: framing.info_bits(arrival.header.length)])
+        metadata = pmt.dict_add(_metadata(arrival), MCS, pmt.from_long(arrival.header.mcs))
+        ack = payload is not None
+        self.counters.add("acks" if ack else "nacks")
+        if payload is not None:
+            cfo_hz = pmt.from_double(arrival.cfo * self._samp_rate)
+            self.publish(
+                "pdu_out",
+                pmt.cons(pmt.dict_add(metadata, _CFO_HZ, cfo_hz), u8vector(payload)),
+            )
+        self.publish("feedback", pmt.dict_add(metadata, ACK, pmt.from_bool(ack)))
+
+
+def _metadata(arrival: Arrival) -> pmt.pmt_base:
+    """``link``, ``seq`` and ``snr_db`` of a packet."""
+    header: Header = arrival.header
+    metadata = pmt.dict_add(pmt.make_dict(), LINK, pmt.from_long(header.link))
+    metadata = pmt.dict_add(metadata, SEQ, pmt.from_long(header.seq))
+    return pmt.dict_add(metadata, SNR_DB, pmt.from_double(arrival.snr_db))

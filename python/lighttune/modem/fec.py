@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GNU Radio's K = 7 convolutional code as message blocks: one pair serves every MCS and length."""
+
+from __future__ import annotations
+
+from gnuradio import fec
+
+from .coding import CONSTRAINT, POLYNOMIALS
+from .framing import MAX_INFO_BITS
+
+_MTU_BYTES = MAX_INFO_BITS // 8 + 1
+
+
+def encoder() -> fec.async_encoder:
+    """Message block: bits in (one per byte, PDU), mother-code bits out; metadata passes through."""
+    code = fec.cc_encoder_make(
+        MAX_INFO_BITS, CONSTRAINT, len(POLYNOMIALS), list(POLYNOMIALS), 0, fec.CC_TERMINATED, False
+    )
+    return fec.async_encoder(code, False, False, False, _MTU_BYTES)
+
+
+def decoder() -> fec.async_decoder:
+    """Message block: soft bits in (positive for 1, within +-2.65), bits out; metadata passes through."""
+    code = fec.cc_decoder_make(
+        MAX_INFO_BITS, CONSTRAINT, len(POLYNOMIALS), list(POLYNOMIALS), 0, -1, fec.CC_TERMINATED, False
+    )
+    return fec.async_decoder(code, False, False, _MTU_BYTES)
