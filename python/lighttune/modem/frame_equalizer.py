@@ -13,11 +13,13 @@ from .numerology import DATA_IN_USED, PILOT_IN_USED, PILOT_VALUE, pilot_polarity
 
 # GNU Radio makes LLR x the byte 48 x + 127.5 and does not saturate: |x| must stay below 2.65.
 LLR_CLIP = 2.6
-LLR_MEAN = 1.0
-"""Mean |LLR| that the decoder gets."""
+LLR_MEAN = {1: 1.2, 2: 1.2, 4: 2.0, 6: 3.0, 8: 5.0}
+"""Mean |LLR| before the clip, by bits per symbol: the least errors in a scan from 0.05 to 6. The decoder keeps
+six bits, so high orders, whose weak bits decide, need the larger scale; low ones suffer from the clip first."""
 
-_COHERENCE_BLOCK = 8  # symbols
 _COHERENCE = 0.4  # of the pilots' mean over what the channel estimate promises; noise alone gives about 0
+_COHERENCE_BLOCK = 8  # symbols
+_COHERENCE_ENERGY = 8.0  # symbols times SNR: the mean's standard deviation is then 1 / sqrt(8 * 8) = 0.125
 
 
 def pilot_products(symbols: np.ndarray, channel: Channel, first: int) -> np.ndarray:
@@ -63,21 +65,26 @@ def coherent_symbols(products: np.ndarray, phase: np.ndarray, channel: Channel) 
     """How many symbols, from the first on, carry this packet's pilots.
 
     A packet that ends before its header says (cut off, or a header that is wrong) leaves noise or another
-    packet in the rest. Blocks of eight symbols are judged; a last short block joins the one before.
+    packet in the rest. Blocks of eight symbols or more are judged, a short rest joins the last one; where
+    there is too little energy in all symbols to judge by, they pass.
+
+    Args:
+        products: `pilot_products`, shape ``(n,)``.
+        phase: `common_phase` of them.
 
     Returns:
-        Number of symbols before the first block without pilots; all of them for a sound packet.
+        Number of symbols before the first block without pilots; n for a sound packet.
     """
     n = len(products)
-    response = channel.response[PILOT_IN_USED]
-    full = float(np.sum(np.abs(response) ** 2))  # a sound pilot product's mean
+    if n * channel.snr < _COHERENCE_ENERGY:
+        return n
+    block = max(_COHERENCE_BLOCK, int(np.ceil(_COHERENCE_ENERGY / channel.snr)))
+    sound = float(np.sum(np.abs(channel.response[PILOT_IN_USED]) ** 2))  # mean product of a sound symbol
     turned = (products * np.exp(-1j * phase)).real
-    for start in range(0, n, _COHERENCE_BLOCK):
-        stop = n if n - start < 2 * _COHERENCE_BLOCK else start + _COHERENCE_BLOCK
-        if turned[start:stop].mean() < _COHERENCE * full:
+    for start in range(0, max(n - block, 0) + 1, block):
+        stop = start + block if n - start >= 2 * block else n
+        if turned[start:stop].mean() < _COHERENCE * sound:
             return start
-        if stop == n:
-            break
     return n
 
 
@@ -110,10 +117,11 @@ def decoder_input(points: np.ndarray, weight: np.ndarray, mcs: int, n_info: int)
     Returns:
         Shape ``(2 * (n_info + 6),)``, float32, within +-`LLR_CLIP`; 0 where punctured; positive for bit 1.
     """
-    llr = soft_demap(points, weight, MCS[mcs].bits_per_symbol)
+    order = MCS[mcs].bits_per_symbol
+    llr = soft_demap(points, weight, order)
     source, target, _ = layout(mcs, n_info)
     sent = llr[target]
-    sent *= LLR_MEAN / max(float(np.abs(sent).mean()), 1e-30)
+    sent *= LLR_MEAN[order] / max(float(np.abs(sent).mean()), 1e-30)
     np.clip(sent, -LLR_CLIP, LLR_CLIP, out=sent)
     mother = np.zeros(2 * (n_info + TAIL_BITS), np.float32)
     mother[source] = sent

@@ -77,23 +77,35 @@ def header_bits(header: Header) -> np.ndarray:
     for width, name in _FIELDS[1:]:
         number = number << width | getattr(header, name)
     number = number << 16 | _crc16(number)
-    info = np.array([int(bit) for bit in f"{number:0{_INFO_BITS}b}"], np.uint8)
+    return _spread(np.array([int(bit) for bit in f"{number:0{_INFO_BITS}b}"], np.uint8))
+
+
+def _spread(info: np.ndarray) -> np.ndarray:
+    """Code, repeat, interleave and whiten 82 bits."""
     sent = np.empty(_SENT_BITS, np.uint8)
     sent[_POSITION] = convolve(info)[_CODED_INDEX]
     return sent ^ _WHITENING
 
 
-def decode_header(llr: np.ndarray) -> Header | None:
-    """Decode a header; None where the CRC-16 or a range check fails.
+def decode_header(llr: np.ndarray) -> tuple[Header | None, np.ndarray]:
+    """Decode a header.
 
     Args:
         llr: positive for bit 1, in carrier order, shape ``(288,)``.
+
+    Returns:
+        The header, None where the CRC-16 or a range check fails; and the most likely 288 bits, which are
+        mostly right even then and serve for a second channel estimate.
     """
     straight = (llr * _WHITENING_SIGN)[_POSITION]
     combined = straight[:_CODED_BITS].copy()
     combined[: _SENT_BITS - _CODED_BITS] += straight[_CODED_BITS:]
-    bits = viterbi.decode(combined)
-    number = int("".join(map(str, bits.tolist())), 2)
+    info = viterbi.decode(combined)
+    number = int.from_bytes(np.packbits(info).tobytes(), "big") >> -_INFO_BITS % 8
+    return _parse(number), _spread(info)
+
+
+def _parse(number: int) -> Header | None:
     plain, crc = number >> 16, number & 0xFFFF
     if crc != _crc16(plain) or plain >> (_PLAIN_BITS - 2) != _VERSION:
         return None
