@@ -7,12 +7,13 @@ delays are uniform over the cyclic prefix: the noise of the estimate drops by ab
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from .numerology import CP, FFT, LONG, N_USED, TIME_GAIN, USED, USED_BIN
+from .numerology import CP, FFT, N_USED, TIME_GAIN, USED, USED_BIN
 from .preamble import LONG_CARRIERS
 
 SNR_RANGE_DB = (-10.0, 60.0)
@@ -37,25 +38,36 @@ class Channel:
     @property
     def snr_db(self) -> float:
         """Mean Es/N0 over the occupied carriers in dB, within `SNR_RANGE_DB`."""
-        return float(10 * np.log10(self.snr))
+        return 10 * math.log10(self.snr)
 
 
-def carriers(x: np.ndarray, first: int, count: int, cfo: float, stride: int) -> np.ndarray:
-    """FFT of ``count`` windows on the occupied carriers, CFO removed.
+_SAMPLE = np.arange(FFT)
+
+
+def carriers(x: np.ndarray, count: int, cfo: float, start: int = 0, prefix: int = CP) -> np.ndarray:
+    """Consecutive OFDM symbols on the occupied carriers, CFO removed.
 
     Args:
         x: samples; index 0 is the phase reference of the CFO rotation.
-        first: start of the first window.
-        stride: samples from window to window.
+        count: number of symbols.
+        cfo: cycles per sample.
+        start: index of the first symbol, prefix included.
+        prefix: samples of each symbol before its FFT window.
 
     Returns:
         Shape ``(count, 52)``, complex64; unit power per carrier for a burst of unit sample power.
     """
-    start = first + stride * np.arange(count)
-    windows = np.lib.stride_tricks.sliding_window_view(x, FFT)[first : first + stride * count : stride]
-    turn = np.exp(-2j * np.pi * cfo * np.arange(FFT)).astype(np.complex64)
-    spectrum = np.fft.fft(windows * turn, axis=1)[:, USED_BIN]
-    return (spectrum * (np.exp(-2j * np.pi * cfo * start) / TIME_GAIN)[:, None]).astype(np.complex64)
+    length = prefix + FFT
+    windows = x[start : start + count * length].reshape(count, length)[:, prefix:]
+    turn = np.exp(-2j * np.pi * cfo * _SAMPLE).astype(np.complex64)
+    first = np.exp(-2j * np.pi * cfo * (start + prefix + length * np.arange(count))) / TIME_GAIN
+    return (np.fft.fft(windows * turn)[:, USED_BIN] * first[:, None]).astype(np.complex64)
+
+
+def _power(values: np.ndarray) -> float:
+    """Sum of the squared magnitudes."""
+    flat = values.ravel()
+    return float(np.vdot(flat, flat).real)
 
 
 @lru_cache(maxsize=64)
@@ -70,14 +82,14 @@ def _smoother(step: int) -> np.ndarray:
 
 def smooth(raw: np.ndarray, snr: float) -> np.ndarray:
     """Smooth a raw estimate, shape ``(52,)``, whose own SNR is ``snr`` (linear)."""
-    return _smoother(int(np.clip(round(10 * np.log10(snr) / _STEP_DB), -3, 25))) @ raw
+    return _smoother(min(max(round(10 * math.log10(snr) / _STEP_DB), -3), 25)) @ raw
 
 
 def _snr(signal_plus: float, noise: float, observations: float) -> float:
     """SNR from the power of a mean of ``observations`` symbols and the noise power of one."""
     low, high = (10 ** (s / 10) for s in SNR_RANGE_DB)
     noise = max(noise, 1e-30)
-    return float(np.clip((signal_plus - noise / observations) / noise, low, high))
+    return min(max((signal_plus - noise / observations) / noise, low), high)
 
 
 def from_long_training(x: np.ndarray, cfo: float) -> tuple[Channel, np.ndarray]:
@@ -90,10 +102,10 @@ def from_long_training(x: np.ndarray, cfo: float) -> tuple[Channel, np.ndarray]:
     Returns:
         The channel, and both symbols' raw estimates, shape ``(2, 52)``.
     """
-    raw = carriers(x, 0, 2, cfo, FFT) * LONG_CARRIERS.astype(np.float32)
-    mean = raw.mean(axis=0)
-    noise = float(np.mean(np.abs(raw[0] - raw[1]) ** 2)) / 2
-    snr = _snr(float(np.mean(np.abs(mean) ** 2)), noise, 2)
+    raw = carriers(x, 2, cfo, prefix=0) * LONG_CARRIERS.astype(np.float32)
+    mean = (raw[0] + raw[1]) / 2
+    noise = _power(raw[0] - raw[1]) / (2 * N_USED)
+    snr = _snr(_power(mean) / N_USED, noise, 2)
     return Channel(smooth(mean, 2 * snr), snr), raw
 
 
@@ -107,15 +119,11 @@ def refine(raw: np.ndarray) -> Channel:
             the long training symbols.
     """
     symbols = len(raw)
-    reference = raw[:2].mean(axis=0)
-    phase = np.angle(raw @ np.conj(reference))
-    aligned = raw * np.exp(-1j * phase)[:, None].astype(np.complex64)
-    mean = aligned.mean(axis=0)
+    turn = raw @ np.conj(raw[0] + raw[1])
+    aligned = raw * (np.conj(turn) / np.maximum(np.abs(turn), 1e-30))[:, None]
+    mean = aligned.sum(axis=0) / symbols
     # Real degrees of freedom of the residual: all, less the mean's, less one phase per further symbol.
     freedom = 2 * N_USED * (symbols - 1) - (symbols - 1)
-    noise = 2 * float(np.sum(np.abs(aligned - mean) ** 2)) / freedom
-    snr = _snr(float(np.mean(np.abs(mean) ** 2)), noise, symbols)
+    noise = 2 * _power(aligned - mean) / freedom
+    snr = _snr(_power(mean) / N_USED, noise, symbols)
     return Channel(smooth(mean, symbols * snr), snr)
-
-
-assert LONG >= 2 * FFT

@@ -153,7 +153,7 @@ class Receiver:
         end = 2 * FFT + HEADER_SYMBOLS * SYMBOL
         x = self._buffer.view(origin, origin + end)
         channel, long_raw = channel_estimate.from_long_training(x, cfo)
-        symbols = carriers(x, 2 * FFT + CP, HEADER_SYMBOLS, cfo, SYMBOL)
+        symbols = carriers(x, HEADER_SYMBOLS, cfo, 2 * FFT)
         products = frame_equalizer.pilot_products(symbols, channel, 0)
         for _ in range(2):
             phase = frame_equalizer.common_phase(products, channel.snr)
@@ -180,8 +180,8 @@ class Receiver:
         self._pending = None
         header = packet.arrival.header
         x = self._buffer.view(packet.origin, end)
-        first = packet.payload - packet.origin + CP
-        symbols = carriers(x, first, packet.symbols, packet.arrival.cfo, SYMBOL)
+        start = packet.payload - packet.origin
+        symbols = carriers(x, packet.symbols, packet.arrival.cfo, start)
         products = frame_equalizer.pilot_products(symbols, packet.channel, HEADER_SYMBOLS)
         phase = frame_equalizer.common_phase(np.concatenate([packet.products, products]), packet.channel.snr)
         phase = phase[HEADER_SYMBOLS:]

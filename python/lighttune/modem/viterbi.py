@@ -52,7 +52,7 @@ def decode(llr: np.ndarray) -> np.ndarray:
     metric[0] = 0
     for candidates in path:
         candidates += metric.reshape(_BRANCHES, 4, 1)
-        metric = candidates.max(axis=0).ravel()
+        metric = np.maximum.reduce(candidates).ravel()
     path = path.reshape(blocks, _BRANCHES, _STATES)
     ends = np.empty(blocks, np.intp)
     state = 0
