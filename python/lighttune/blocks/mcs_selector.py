@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The selector block: a neural BLER predictor chooses the MCS of every PDU."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import Any
+
+import numpy as np
+import pmt
+
+from ..baselines import Olla
+from ..core.adapter import Selector
+from ..core.checkpoint import load_model
+from ..core.predictor import Predictor
+from ..core.selection import SelectionPolicy
+from . import _messages as m
+from ._selector import SelectorBlock
+
+
+class mcs_selector(SelectorBlock):
+    """Chooses the MCS of every PDU with LightTune's predictor, and with OLLA while that cannot be trusted.
+
+    OLLA decides for a link while its weights are not finite or the tuner calls them unhealthy, and for all
+    links while a tuner that was heard before has been silent for ``tuner_timeout_s``. Without a tuner the
+    predictor decides as it was trained offline.
+
+    Args:
+        model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`.
+        objective: ``"goodput"`` or ``"target"``; see `SelectionPolicy`.
+        bler_target: inside (0, 1): of the objective ``"target"``, and of the OLLA that stands by.
+        probe_budget: share of the predicted goodput that probing may cost, 0 to 0.2.
+        max_links: links that are kept at most, 1 to 65536.
+        tuner_timeout_s: silence of the tuner after which OLLA takes over, in seconds, above 0.
+
+    Raises:
+        FileNotFoundError: there is no such model file.
+        ValueError: an argument is out of range, or the file is not a model that this version reads.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Predictor = "amc",
+        objective: str = "goodput",
+        bler_target: float = 0.1,
+        probe_budget: float = 0.01,
+        max_links: int = 1024,
+        tuner_timeout_s: float = 2.0,
+    ) -> None:
+        if not 0 < tuner_timeout_s < math.inf:
+            raise ValueError(f"tuner_timeout_s = {tuner_timeout_s!r}: give a time in seconds above 0")
+        predictor = model if isinstance(model, Predictor) else load_model(model)
+        policy = SelectionPolicy(objective, bler_target, probe_budget)
+
+        def make() -> Selector:
+            return Selector(predictor, Olla(predictor.table, target=bler_target), policy)
+
+        make()  # a bad argument shows here, not at the first PDU
+        self.predictor = predictor
+        self._timeout_s = tuner_timeout_s
+        self._silent = f"no word from the tuner for {tuner_timeout_s:g} s"
+        self._heard_s: float | None = None
+        super().__init__("mcs_selector", predictor.table, make, max_links)
+
+    @property
+    def mode(self) -> str:
+        """``"model"``, or ``"olla: <reason>"`` while OLLA decides for a link (the lowest one's reason)."""
+        return self._mode(self._fallen())
+
+    def start(self) -> bool:
+        if self._heard_s is not None:
+            self._heard_s = time.monotonic()  # the tuner starts again too: it has its time-out to be heard
+        return super().start()
+
+    def take_model(self, message: pmt.pmt_base) -> None:
+        """Load a link's weights, or note a heart-beat. Any well-formed message shows that the tuner lives."""
+        m.need_dict(message)
+        if m.read_bool(message, m.HEARTBEAT, default=False):
+            self._heard_s = time.monotonic()
+            return
+        link, version = m.read_link(message), m.read_long(message, m.VERSION)
+        healthy = m.read_bool(message, m.HEALTHY, default=True)
+        weights = m.read_floats(message, m.WEIGHTS, self.predictor.shape.n_weights)
+        self._heard_s = time.monotonic()
+        self.adapter(link).load(version, weights, healthy)
+        self.counters.add("models")
+        if not np.isfinite(weights).all():
+            raise m.Refused("weights not finite")
+
+    def before_decision(self, adapter: Selector) -> None:
+        adapter.silence(self._silence())
+
+    def details(self) -> dict[str, Any]:
+        fallen = self._fallen()
+        silent = self._silence() is not None
+        return {
+            **super().details(),
+            "mode": self._mode(fallen),
+            "fallback_links": len(fallen),
+            "tuner": "not heard yet" if self._heard_s is None else "silent" if silent else "heard",
+        }
+
+    def _fallen(self) -> dict[int, str]:
+        """The links for which OLLA decides, with their modes."""
+        reason, fallen = self._silence(), {}
+        for link, adapter in self._adapters.copy().items():
+            adapter.silence(reason)  # an idle link would still say what it said at its last decision
+            if adapter.mode != "model":
+                fallen[link] = adapter.mode
+        return fallen
+
+    def _mode(self, fallen: dict[int, str]) -> str:
+        if fallen:
+            return fallen[min(fallen)]
+        reason = self._silence()
+        return "model" if reason is None else f"olla: {reason}"
+
+    def _silence(self) -> str | None:
+        heard_s = self._heard_s
+        return None if heard_s is None or time.monotonic() - heard_s <= self._timeout_s else self._silent
