@@ -114,6 +114,17 @@ def test_flipped_labels_make_the_optimal_goodness_the_log_odds_of_its_label():
         assert sigmoid((g1 - g0) / 2) == pytest.approx(p, abs=0.005)  # grid of 0.005
 
 
+@pytest.mark.parametrize("left_over", [0.0, 0.5, 2.0])
+def test_a_left_over_common_goodness_makes_the_logit_more_extreme_as_derived(left_over):
+    z = np.linspace(-8, 8, 16001)
+    for p in (0.05, 0.3):
+        nack_seen = softplus(-(z + left_over)) + softplus(-z + left_over)
+        ack_seen = softplus(-(-z + left_over)) + softplus(z + left_over)
+        best = z[np.argmin(p * nack_seen + (1 - p) * ack_seen)]
+        assert (sigmoid(best - left_over) + sigmoid(best + left_over)) / 2 == pytest.approx(p, abs=1e-3)
+        assert abs(best) >= abs(np.log(p / (1 - p))) - 1e-3
+
+
 def test_an_unknown_rule_is_refused_by_name():
     with pytest.raises(ValueError, match=r"backprop.*forward_forward, local_head"):
         make_rule("backprop")

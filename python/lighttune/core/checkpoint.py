@@ -11,7 +11,6 @@ import os
 import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -113,8 +112,9 @@ def shipped_models() -> list[str]:
 def _build(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Predictor:
     if json.loads(metadata["features"]) != list(NAMES):
         raise ValueError("it was trained on other features than this version computes")
-    columns: dict[str, Any] = json.loads(metadata["table"])
-    table = McsTable(**{k: tuple(v) if isinstance(v, list) else v for k, v in columns.items()})
+    columns = json.loads(metadata["table"])
+    columns = {k: tuple(v) if isinstance(v, list) else v for k, v in columns.items()}
+    table = McsTable(**columns)
     shape = Shape(**{k: int(v) for k, v in json.loads(metadata["shape"]).items()})
     arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}
     hidden = arrays["w1"].shape[0]

@@ -21,9 +21,9 @@ class GuardPolicy:
         max_offset_db, max_gamma: the calibration stays within these magnitudes.
         window: memory of the comparison with the offline predictor, in blocks.
         margin: the log loss (nats per block) by which the tuned predictor may exceed the offline one over
-            that window. max_rollbacks: so many rollbacks without a healthy window between them hand the
-            link to the fallback. rest: blocks after which such a link tries again, from the offline
-            weights.
+            that window.
+        max_rollbacks: so many rollbacks without a good window between them hand the link to the fallback.
+        rest: blocks after which such a link tries again, from the offline weights.
 
     Raises:
         ValueError: a bound is not positive.

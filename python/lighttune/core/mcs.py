@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+TABLES = ("amc", "nr-pdsch-1", "nr-pdsch-2", "nr-pdsch-3")
+"""Names of the tables that `McsTable.named` knows."""
+
 _AMC_CURVES = Path(__file__).resolve().parent.parent / "models" / "amc_curves.json"
 
 # 3GPP TS 38.214 V17, Tables 5.1.3.1-1 to 5.1.3.1-3: (modulation order Q_m, target code rate R x 1024).
@@ -107,6 +110,17 @@ class McsTable:
 
     def __len__(self) -> int:
         return len(self.modulation_order)
+
+    @classmethod
+    def named(cls, name: str) -> McsTable:
+        """The table of that name, one of `TABLES`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if name not in TABLES:
+            raise ValueError(f"MCS table {name!r}: there are {', '.join(TABLES)}")
+        return cls.amc() if name == "amc" else cls.nr_pdsch(int(name[-1]))
 
     @classmethod
     def nr_pdsch(cls, table: int = 1) -> McsTable:

@@ -110,11 +110,17 @@ class ForwardForward(_LayerLocal):
     and its loss ``softplus(-g(y)) + softplus(g(1 - y))`` for the observed label and the flipped one. At given
     features the label 1 is the positive with probability P(NACK) and the negative otherwise, so the loss
     that a free ``g(1)`` sees is the logistic one and its optimum is ``sigmoid(g(1)) = P(NACK)``; likewise
-    ``sigmoid(g(0)) = P(ACK)``. Hence ``(g(1) - g(0)) / 2 = t + (|a(1)|^2 - |a(0)|^2) / 2 = t + 2 sum_j s_j
-    u_j h_j = z_l`` is the logit of the BLER, exactly so where both optima are reached, which needs ``|h|^2
-    + |u|^2 = theta``. The loss drives the units there; with a single ``theta`` for all inputs it cannot
-    hold everywhere, and what is left is a bias of ``(g(1) + g(0)) / 2`` that both goodnesses share and that
-    cancels in ``z_l``.
+    ``sigmoid(g(0)) = P(ACK)``. Hence, with ``|a(1)|^2 - |a(0)|^2 = 4 sum_j s_j u_j h_j``,
+
+        (g(1) - g(0)) / 2 = t + 2 sum_j s_j u_j h_j = z_l
+
+    is the logit of the BLER, exactly so where both optima are reached. That needs ``g(1) = -g(0)``, or
+    ``|h|^2 + |u|^2 = theta``, and the loss drives the units there. One ``theta`` for all inputs cannot have
+    it everywhere: where ``c = (g(1) + g(0)) / 2`` is left over, the loss is least at
+
+        (sigmoid(z_l - c) + sigmoid(z_l + c)) / 2 = P(NACK),
+
+    so the layer's own logit is then more extreme than the log odds.
 
     With ``e+ = sigmoid(-g(y))`` and ``e- = sigmoid(g(1 - y))``
 

@@ -17,12 +17,11 @@ class SelectionPolicy:
 
     Args:
         objective: ``"goodput"`` maximises ``goodput_if_acked * (1 - BLER)``; ``"target"`` takes the most
-            efficient
-            MCS with ``BLER <= bler_target``, and the most robust where none has.
+            efficient MCS with ``BLER <= bler_target``, and the most robust where none has.
         bler_target: inside (0, 1); used by ``"target"`` alone.
         probe_budget: share of the predicted goodput that may be spent on probing, within [0, 0.2]; 0
-            switches it off. probe_below: probe only while the recent blocks say less than this about the
-            predictor (see `Prober`).
+            switches it off.
+        probe_below: probe only while the recent blocks say less than this about the predictor (`Prober`).
 
     Raises:
         ValueError: a value is out of range.
@@ -60,8 +59,7 @@ def choose(bler: np.ndarray, gain: np.ndarray, table: McsTable, policy: Selectio
 
 
 class Prober:
-    """Sends a block one step above the greedy MCS now and then, when nothing else would show a pessimistic
-    predictor.
+    """Sends a block one step above the greedy MCS when nothing else would show a pessimistic predictor.
 
     Feedback exists only for the MCS that was sent. Each block carries ``p (1 - p)`` of (Fisher) information
     about the predictor's logit; while the recent sum of it is below ``policy.probe_below``, the outcomes

@@ -59,7 +59,7 @@ class TorchPredictor(nn.Module):
             "signs": shape.signs,
         }
         for name, array in kinds.items():
-            self.register_buffer(name, torch.as_tensor(array, dtype=torch.float32))
+            self.register_buffer(name, torch.as_tensor(array, dtype=torch.float64))
         self.dense = nn.ModuleList(
             [nn.Linear(N_SHAPE, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
         )
@@ -144,7 +144,7 @@ def train(
     shape_features = samples.features[:, ft.SHAPE]
     model = TorchPredictor(
         table, shape_features.mean(axis=0), shape_features.std(axis=0) + 1e-3, plan.hidden, shape or Shape()
-    )
+    ).float()
     data = tuple(
         torch.as_tensor(a, dtype=kind)
         for a, kind in (
