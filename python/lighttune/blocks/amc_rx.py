@@ -65,6 +65,10 @@ class amc_rx(gr.hier_block2):
         for port in ("pdu_out", "feedback", "status"):
             self.msg_connect(self.decode_mac, port, self, port)
 
+    def idle_after(self, samples: int) -> bool:
+        """Whether ``samples`` samples are taken and every packet in them has its verdict."""
+        return self.demodulator.nitems_read(0) >= samples and self.decode_mac.waiting == 0
+
 
 class _Demodulator(gr.sync_block):
     """Samples in, soft bits of whole packets out."""
@@ -149,8 +153,14 @@ class _DecodeMac(MessageBlock):
     @handles("bits")
     def on_bits(self, message: pmt.pmt_base) -> None:
         """Judge a decoded payload."""
-        with self._lock:
-            arrival = self._announced.pop(0)
+        arrival = self._announced[0]
+        try:
+            self._judge(arrival, message)
+        finally:
+            with self._lock:
+                self._announced.pop(0)
+
+    def _judge(self, arrival: Arrival, message: pmt.pmt_base) -> None:
         bits = u8_array(pmt.cdr(message))
         payload = framing.check_payload(bits[: framing.info_bits(arrival.header.length)])
         metadata = pmt.dict_add(_metadata(arrival), MCS, pmt.from_long(arrival.header.mcs))

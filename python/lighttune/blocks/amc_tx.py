@@ -67,6 +67,11 @@ class amc_tx(gr.hier_block2):
         self.msg_connect(self.framer, "status", self, "status")
         self.connect(self.stream, self)
 
+    @property
+    def samples_sent(self) -> int:
+        """Samples of all bursts so far, zeros included; some may still wait for the sample stream."""
+        return self.framer.samples_sent
+
 
 class _Framer(MessageBlock):
     """Both message ends of the encoder: checks and frames PDUs, and builds bursts of what is encoded."""
@@ -111,6 +116,11 @@ class _Framer(MessageBlock):
     def details(self) -> dict[str, int]:
         """Packets between `pdu_in` and the last of their samples."""
         return {"sent": self.counters["sent"], "queued_packets": self._encoding + len(self._waiting)}
+
+    @property
+    def samples_sent(self) -> int:
+        """Samples of all bursts so far, zeros included."""
+        return self._end
 
     def _span(self, header: Header) -> int:
         """Samples that a packet takes, zeros included."""

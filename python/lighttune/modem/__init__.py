@@ -3,5 +3,5 @@
 
 Stages bear the names of the standard's receivers: `sync_short` finds a burst, `sync_long` times it,
 `channel_estimate` and `frame_equalizer` make soft bits, `header` and `framing` check them. Only `fec` and
-`measure` need GNU Radio.
+`pmt_vectors` need GNU Radio.
 """

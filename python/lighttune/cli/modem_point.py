@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""BLER of the real modem: `amc_tx`, CFO and noise, `amc_rx`, in one flowgraph per point."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pmt
+from gnuradio import analog, blocks, gr
+
+from ..blocks.amc_rx import amc_rx
+from ..blocks.amc_tx import amc_tx
+from ..modem.numerology import FFT, noise_power
+from ..modem.pmt_vectors import u8vector
+
+GAP_SAMPLES = 240
+"""Zeros between packets: the noise alone is heard there, so false alarms take part too."""
+
+_SEQ = pmt.intern("seq")
+_POLL_S = 2e-3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the packets of one point; ``sent = acks + nacks + lost``.
+
+    Args:
+        sent: packets sent.
+        acks: payloads whose CRC-32 matched.
+        nacks: headers that arrived, less acks.
+        lost: headers that did not arrive.
+    """
+
+    sent: int
+    acks: int
+    nacks: int
+    lost: int
+
+    @property
+    def errors(self) -> int:
+        """Packets without an ACK."""
+        return self.sent - self.acks
+
+
+def run_point(
+    mcs: int,
+    snr_db: float,
+    packets: int,
+    payload_bytes: int = 128,
+    seed: int = 0,
+    cfo_spacings: float = 0.2,
+    timeout_s: float = 300.0,
+) -> Outcome:
+    """Send packets of random bytes through AWGN.
+
+    Args:
+        mcs: 0..9.
+        snr_db: Es/N0 on the occupied carriers.
+        packets: how many, at least 1.
+        payload_bytes: 1..4095.
+        seed: of the payloads and of the noise.
+        cfo_spacings: carrier frequency offset in carrier spacings, within +-0.5.
+        timeout_s: real time after which to give up.
+
+    Raises:
+        TimeoutError: the flowgraph did not finish in ``timeout_s``.
+    """
+    rng = np.random.default_rng(seed)
+    top = gr.top_block()
+    tx = amc_tx(mcs=mcs, gap_samples=GAP_SAMPLES, queue_packets=packets)
+    rx = amc_rx()
+    add = blocks.add_cc()
+    rotator = blocks.rotator_cc(2 * np.pi * cfo_spacings / FFT)
+    noise = analog.noise_source_c(
+        analog.GR_GAUSSIAN, np.sqrt(noise_power(snr_db)), int(rng.integers(1, 2**31))
+    )
+    top.connect(tx, rotator, (add, 0))
+    top.connect(noise, (add, 1))
+    top.connect(add, rx)
+    top.start()
+    try:
+        entry = tx.framer.to_basic_block()
+        for seq in range(packets):
+            metadata = pmt.dict_add(pmt.make_dict(), _SEQ, pmt.from_long(seq))
+            entry._post(pmt.intern("pdu_in"), pmt.cons(metadata, u8vector(rng.bytes(payload_bytes))))
+        _wait_until_done(tx, rx, packets, time.monotonic() + timeout_s)
+    finally:
+        top.stop()
+        top.wait()
+    counts = rx.decode_mac.counters
+    acks, nacks = counts["acks"], counts["nacks"]
+    return Outcome(packets, acks, nacks, packets - acks - nacks)
+
+
+def _wait_until_done(tx: amc_tx, rx: amc_rx, packets: int, deadline: float) -> None:
+    while tx.framer.counters["sent"] < packets or not rx.idle_after(tx.samples_sent):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{packets} packets were not through in time: is the machine overloaded?")
+        time.sleep(_POLL_S)
