@@ -156,8 +156,8 @@ def markdown_table(result: dict) -> str:
     """The document as a table for `docs/results`."""
     lines = [
         "<!-- written by `lighttune modem-curves`; do not edit -->",
-        f"Payload {result['payload_bytes']} bytes, seed {result['seed']}, {result['mcs'][0]['packets'][0]} packets "
-        "per point; SNR is Es/N0 on the occupied carriers.",
+        f"Payload {result['payload_bytes']} bytes, seed {result['seed']}, "
+        f"{result['mcs'][0]['packets'][0]} packets per point; SNR is Es/N0 on the occupied carriers.",
         "",
         "| MCS | name | 10 % BLER at (dB) | union bound (dB) | deviation (dB) | 50 % at (dB) | slope (dB) |",
         "|---:|---|---:|---:|---:|---:|---:|",

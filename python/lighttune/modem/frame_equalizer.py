@@ -14,8 +14,11 @@ from .numerology import DATA_IN_USED, PILOT_IN_USED, PILOT_VALUE, pilot_polarity
 # GNU Radio makes LLR x the byte 48 x + 127.5 and does not saturate: |x| must stay below 2.65.
 LLR_CLIP = 2.6
 LLR_MEAN = {1: 1.2, 2: 1.2, 4: 2.0, 6: 3.0, 8: 5.0}
-"""Mean |LLR| before the clip, by bits per symbol: the least errors in a scan from 0.05 to 6. The decoder keeps
-six bits, so high orders, whose weak bits decide, need the larger scale; low ones suffer from the clip first."""
+"""Mean |LLR| before the clip, by bits per symbol: the least errors in a scan from 0.05 to 6.
+
+The decoder keeps six bits, so high orders, whose weak bits decide, need the larger scale; low ones suffer
+from the clip first.
+"""
 
 _COHERENCE = 0.4  # of the pilots' mean over what the channel estimate promises; noise alone gives about 0
 _COHERENCE_BLOCK = 8  # symbols

@@ -12,7 +12,6 @@ from .channel_estimate import Channel, carriers
 from .framing import HEADER_SYMBOLS, info_bits, payload_symbols
 from .header import Header, decode_header
 from .numerology import (
-    CP,
     DATA_IN_USED,
     FFT,
     N_DATA,

@@ -6,10 +6,10 @@ With a_d such paths per trellis step, N steps, and ideal interleaving,
 
     BLER <= min(1, N * sum_d a_d * PEP(d))
 
-`distance_spectrum` counts a_d on the trellis of the punctured code. PEP(d) is the probability that d independent
-bit log-likelihood ratios L (of the sent bits) sum to less than 0. With kappa(s) = ln E[exp(-s L)], which is
-symmetric about its minimum at s = 1/2, the saddlepoint approximation is (Guillen i Fabregas, Martinez,
-Caire, "Bit-Interleaved Coded Modulation", Foundations and Trends 2008, section 4.2.3)
+`distance_spectrum` counts a_d on the trellis of the punctured code. PEP(d) is the probability that d
+independent bit log-likelihood ratios L (of the sent bits) sum to less than 0. With kappa(s) =
+ln E[exp(-s L)], which is symmetric about its minimum at s = 1/2, the saddlepoint approximation is (Guillen i
+Fabregas, Martinez, Caire, "Bit-Interleaved Coded Modulation", Foundations and Trends 2008)
 
     PEP(d) = 2 / sqrt(2 pi d kappa''(1/2)) * exp(d kappa(1/2)),
 
