@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LightTune in a loop: packets through the reference modem and a fading channel, feedback straight back.
+
+The same flowgraph as loopback_lighttune.grc. Status goes to the terminal.
+"""
+
+import argparse
+import time
+
+import pmt
+from gnuradio import analog, blocks, channels, gr, lighttune, pdu
+
+SAMP_RATE = 1e6
+NOISE = 0.1  # amplitude: 19 dB of SNR on the occupied carriers at the fading channel's mean
+DOPPLER_HZ = 8.0
+
+
+class loopback_lighttune(gr.top_block):
+    """One packet of 128 random bytes every 10 ms."""
+
+    def __init__(self) -> None:
+        super().__init__("LightTune loopback")
+        self.ticks = blocks.message_strobe(pmt.intern("tick"), 10)
+        self.packets = pdu.random_pdu(128, 128)
+        self.selector = lighttune.mcs_selector(model="amc")
+        self.tuner = lighttune.tuner(model="amc")
+        self.tx = lighttune.amc_tx(gap_samples=500)
+        self.fading = channels.selective_fading_model(
+            8, DOPPLER_HZ / SAMP_RATE, False, 4.0, 1, [0.0, 1.7, 3.4], [0.87, 0.44, 0.22], 8
+        )
+        self.noise = analog.noise_source_c(analog.GR_GAUSSIAN, NOISE, 2)
+        self.sum = blocks.add_cc()
+        self.rx = lighttune.amc_rx()
+        self.acks = lighttune.ack_merge(timeout_s=0.5)
+        self.show = blocks.message_debug()
+
+        self.connect(self.tx, self.fading, (self.sum, 0))
+        self.connect(self.noise, (self.sum, 1))
+        self.connect(self.sum, self.rx)
+
+        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
+        self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")
+        self.msg_connect(self.selector, "pdu_out", self.tx, "pdu_in")
+        self.msg_connect(self.selector, "decision", self.acks, "decision")
+        self.msg_connect(self.selector, "decision", self.tuner, "decision")
+        self.msg_connect(self.rx, "csi", self.selector, "csi")
+        self.msg_connect(self.rx, "feedback", self.acks, "feedback")
+        self.msg_connect(self.acks, "feedback", self.selector, "feedback")
+        self.msg_connect(self.acks, "feedback", self.tuner, "feedback")
+        self.msg_connect(self.tuner, "model", self.selector, "model")
+        self.msg_connect(self.selector, "status", self.show, "print")
+        self.msg_connect(self.tuner, "status", self.show, "print")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to run (default: %(default)s)")
+    args = parser.parse_args()
+    flowgraph = loopback_lighttune()
+    flowgraph.start()
+    time.sleep(args.seconds)
+    flowgraph.stop()
+    flowgraph.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LightTune around your own PHY: only mcs_selector and tuner, and a PHY block to replace by yours.
+
+The same flowgraph as own_phy.grc, where the PHY is an embedded Python block. What a PHY must do:
+
+- take a PDU whose metadata has `link`, `seq` and `mcs`, and send it at that MCS;
+- say how it ended: a dict {link, seq, ack} on `feedback`;
+- say how the channel looks: a dict {link, snr_db} on `csi`, best for each packet and with its `seq`.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import pmt
+from gnuradio import blocks, gr, lighttune, pdu
+
+
+class toy_phy(gr.basic_block):
+    """Stands in for your PHY: a packet fails with the AWGN BLER of its MCS at an SNR that walks."""
+
+    def __init__(self, seed: int = 1) -> None:
+        gr.basic_block.__init__(self, name="toy_phy", in_sig=None, out_sig=None)
+        self.rng = np.random.default_rng(seed)
+        self.table = lighttune.McsTable.named("amc")
+        self.snr_db = 15.0
+        self.message_port_register_in(pmt.intern("pdu_in"))
+        self.set_msg_handler(pmt.intern("pdu_in"), self.transmit)
+        self.message_port_register_out(pmt.intern("feedback"))
+        self.message_port_register_out(pmt.intern("csi"))
+
+    def transmit(self, packet: pmt.pmt_base) -> None:
+        """Send one packet, tell its fate and the SNR."""
+        meta = pmt.car(packet)
+        mcs = pmt.to_long(pmt.dict_ref(meta, pmt.intern("mcs"), pmt.PMT_NIL))
+        self.snr_db = float(np.clip(self.snr_db + self.rng.normal(0, 0.3), 5, 30))
+        ack = self.rng.random() >= self.table.bler(self.snr_db)[mcs]
+
+        report = pmt.make_dict()
+        for key in ("link", "seq"):
+            value = pmt.dict_ref(meta, pmt.intern(key), pmt.PMT_NIL)
+            report = pmt.dict_add(report, pmt.intern(key), value)
+        feedback = pmt.dict_add(report, pmt.intern("ack"), pmt.from_bool(bool(ack)))
+        csi = pmt.dict_add(report, pmt.intern("snr_db"), pmt.from_double(self.snr_db))
+        self.message_port_pub(pmt.intern("csi"), csi)
+        self.message_port_pub(pmt.intern("feedback"), feedback)
+
+
+class own_phy(gr.top_block):
+    """One packet of 128 random bytes every 5 ms."""
+
+    def __init__(self) -> None:
+        super().__init__("LightTune around your own PHY")
+        self.ticks = blocks.message_strobe(pmt.intern("tick"), 5)
+        self.packets = pdu.random_pdu(128, 128)
+        self.selector = lighttune.mcs_selector(model="amc")
+        self.tuner = lighttune.tuner(model="amc")
+        self.phy = toy_phy(seed=1)
+        self.show = blocks.message_debug()
+
+        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
+        self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")
+        self.msg_connect(self.selector, "pdu_out", self.phy, "pdu_in")
+        self.msg_connect(self.selector, "decision", self.tuner, "decision")
+        self.msg_connect(self.phy, "csi", self.selector, "csi")
+        self.msg_connect(self.phy, "feedback", self.selector, "feedback")
+        self.msg_connect(self.phy, "feedback", self.tuner, "feedback")
+        self.msg_connect(self.tuner, "model", self.selector, "model")
+        self.msg_connect(self.selector, "status", self.show, "print")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to run (default: %(default)s)")
+    args = parser.parse_args()
+    flowgraph = own_phy()
+    flowgraph.start()
+    time.sleep(args.seconds)
+    flowgraph.stop()
+    flowgraph.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The `lighttune` command: the demo's main job on a small scale, training, and its error messages."""
+
+import json
+
+import pytest
+from gnuradio.lighttune.cli.main import main
+from gnuradio.lighttune.core.checkpoint import load_predictor
+
+
+def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tmp_path, capsys):
+    figures, picture = tmp_path / "demo.json", tmp_path / "demo.png"
+    assert main(["demo", "--packets", "90", "--json", str(figures), "--plot", str(picture)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("goodput", "residual BLER", "BLER prediction error", "tuned on", "decision latency"):
+        assert words in shown
+    document = json.loads(figures.read_text())
+    for run in ("olla", "lighttune"):
+        of_run = document["figures"][run]
+        packets = document["packets"][run]
+        assert len(packets["mcs"]) == 90
+        assert None not in packets["mcs"]
+        assert (
+            sum(a is not None for a in packets["ack"]) == 90
+        )  # every packet's fate is known, time-outs included
+        assert 0 <= of_run["all"]["residual_bler"] < 0.6
+        assert of_run["all"]["goodput_kbps"] > 50
+        assert of_run["decision_latency_us"]["p99"] >= of_run["decision_latency_us"]["median"] > 0
+    # Up to a time-out that a busy machine may cause, both runs met the same channel.
+    assert document["packets"]["olla"]["snr_db"][0] == pytest.approx(
+        document["packets"]["lighttune"]["snr_db"][0]
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_writes_the_same_file_for_the_same_seed(tmp_path, capsys):
+    files = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for path, seed in zip(files, ("3", "3", "4"), strict=True):
+        sizes = ["--links", "40", "--slots", "60", "--epochs", "2"]
+        assert main(["train", "--table", "nr-pdsch-2", "--seed", seed, "--out", str(path), *sizes]) == 0
+    a, b, c = (path.read_bytes() for path in files)
+    assert a == b != c
+    assert len(load_predictor(files[0]).table) == 28
+    assert "held-out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--packets", "3"], "packets = 3: give 30 or more"),
+        (["demo", "--seed", "-1"], "--seed -1"),
+        (["demo", "--plot", "/nowhere/at/all.png"], "no folder /nowhere/at"),
+        (["train", "--links", "0"], "--links 0: give 1 or more"),
+        (["train", "--out", "/nowhere/model"], "no folder /nowhere"),
+    ],
+)
+def test_a_bad_argument_ends_with_one_line_that_names_it(arguments, message, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_help_says_where_to_start(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    assert "lighttune demo" in capsys.readouterr().out
