@@ -13,12 +13,8 @@ from .numerology import DATA_IN_USED, PILOT_IN_USED, PILOT_VALUE, pilot_polarity
 
 # GNU Radio makes LLR x the byte 48 x + 127.5 and does not saturate: |x| must stay below 2.65.
 LLR_CLIP = 2.6
-LLR_MEAN = {1: 1.2, 2: 1.2, 4: 2.0, 6: 3.0, 8: 5.0}
-"""Mean |LLR| before the clip, by bits per symbol: the least errors in a scan from 0.05 to 6.
-
-The decoder keeps six bits, so high orders, whose weak bits decide, need the larger scale; low ones suffer
-from the clip first.
-"""
+LLR_CLIP_NATS = 16.0
+"""Log-likelihood ratio at which the clip sets in: 7 to 24 measure alike, 5 costs 0.2 dB at high rates."""
 
 _COHERENCE = 0.4  # of the pilots' mean over what the channel estimate promises; noise alone gives about 0
 _COHERENCE_BLOCK = 8  # symbols
@@ -120,11 +116,9 @@ def decoder_input(points: np.ndarray, weight: np.ndarray, mcs: int, n_info: int)
     Returns:
         Shape ``(2 * (n_info + 6),)``, float32, within +-`LLR_CLIP`; 0 where punctured; positive for bit 1.
     """
-    order = MCS[mcs].bits_per_symbol
-    llr = soft_demap(points, weight, order)
+    llr = soft_demap(points, weight * (LLR_CLIP / LLR_CLIP_NATS), MCS[mcs].bits_per_symbol)
     source, target, _ = layout(mcs, n_info)
     sent = llr[target]
-    sent *= LLR_MEAN[order] / max(float(np.abs(sent).mean()), 1e-30)
     np.clip(sent, -LLR_CLIP, LLR_CLIP, out=sent)
     mother = np.zeros(2 * (n_info + TAIL_BITS), np.float32)
     mother[source] = sent
