@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def make_bursts():
-    """Bursts of known packets in numpy: ``make(mcs, count, rng, length=128, gap=0) -> (samples, payloads)``."""
+    """Known packets in numpy: ``make(mcs, count, rng, length=128, gap=0) -> (samples, payloads)``."""
     from gnuradio.lighttune.modem import coding, framing, transmitter
     from gnuradio.lighttune.modem.header import Header
 
@@ -70,11 +70,11 @@ class Wire:
         self._sources[port] = self._port(port)
         self._top.msg_connect(self._sources[port], "out", block, port)
 
-    def hears(self, block, *ports):
-        """Collect what a block publishes: ``wire[port]``."""
+    def hears(self, block, *ports, name=None):
+        """Collect what a block publishes: ``wire[port]``, or ``wire[name]`` where a name is given."""
         for port in ports:
-            self._sinks[port] = self._port(port)
-            self._top.msg_connect(block, port, self._sinks[port], "in")
+            self._sinks[name or port] = self._port(port)
+            self._top.msg_connect(block, port, self._sinks[name or port], "in")
 
     def put(self, port, message):
         self._sources[port].message_port_pub(self._pmt.intern("out"), message)
@@ -101,7 +101,6 @@ class Link:
 
     def __init__(self, snr_db, cfo_spacings=0.0, seed=1, channel=(), sps_hz=1e6, **tx_args):
         from gnuradio import analog, blocks, gr
-
         from gnuradio.lighttune.blocks.amc_rx import amc_rx
         from gnuradio.lighttune.blocks.amc_tx import amc_tx
         from gnuradio.lighttune.modem.numerology import FFT, noise_power
@@ -122,7 +121,9 @@ class Link:
     def send(self, payload, **metadata):
         import pmt
 
-        self.wire.put("pdu_in", pmt.cons(pmt.to_pmt(metadata), pmt.init_u8vector(len(payload), list(payload))))
+        self.wire.put(
+            "pdu_in", pmt.cons(pmt.to_pmt(metadata), pmt.init_u8vector(len(payload), list(payload)))
+        )
 
     def drained(self, timeout_s=60.0):
         """Wait until every sample sent so far is received and judged."""

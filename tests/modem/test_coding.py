@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-
 from gnuradio.lighttune.modem import coding, framing, viterbi
 from gnuradio.lighttune.modem.header import Header, decode_header, header_bits
 from gnuradio.lighttune.modem.mcs import MCS
@@ -58,7 +57,9 @@ def test_a_payload_of_zeros_is_whitened():
     assert 0.4 < framing.payload_bits(bytes(128)).mean() < 0.6
 
 
-@pytest.mark.parametrize("header", [Header(0, 0, 0, 1), Header(65535, 2**32 - 1, 9, 4095), Header(7, 99, 4, 128)])
+@pytest.mark.parametrize(
+    "header", [Header(0, 0, 0, 1), Header(65535, 2**32 - 1, 9, 4095), Header(7, 99, 4, 128)]
+)
 def test_headers_survive_both_ways(header):
     bits = header_bits(header)
     decoded, again = decode_header(2.0 * bits - 1)
@@ -66,7 +67,9 @@ def test_headers_survive_both_ways(header):
     assert np.array_equal(again, bits)
 
 
-@pytest.mark.parametrize("header", [Header(65536, 0, 0, 1), Header(0, -1, 0, 1), Header(0, 0, 10, 1), Header(0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "header", [Header(65536, 0, 0, 1), Header(0, -1, 0, 1), Header(0, 0, 10, 1), Header(0, 0, 0, 0)]
+)
 def test_a_header_out_of_range_is_refused(header):
     with pytest.raises(ValueError, match="out of range"):
         header_bits(header)

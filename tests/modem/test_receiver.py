@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-
 from gnuradio.lighttune.modem import framing, transmitter
 from gnuradio.lighttune.modem.coding import convolve
 from gnuradio.lighttune.modem.frame_equalizer import LLR_CLIP
@@ -73,7 +72,9 @@ def test_the_snr_estimate_has_no_bias_for_any_mcs(snr_db, make_bursts, awgn, rng
         _, events = receive(awgn(x, snr_db, rng, 0.3))
         estimates = [a.snr_db for a in arrivals(events)]
         assert len(estimates) >= 38
-        assert np.mean(estimates) == pytest.approx(snr_db, abs=0.25)  # 0.45 dB spread over 40 packets: 3.5 sigma
+        assert np.mean(estimates) == pytest.approx(
+            snr_db, abs=0.25
+        )  # 0.45 dB spread over 40 packets: 3.5 sigma
         assert np.std(estimates) < 0.7
 
 
@@ -81,7 +82,9 @@ def test_the_snr_estimate_has_no_bias_for_any_mcs(snr_db, make_bursts, awgn, rng
 def test_headers_arrive_at_0_db(gap, make_bursts, awgn, rng):
     x, _ = make_bursts(9, 500, rng, length=1, gap=gap)
     _, events = receive(awgn(x, 0, rng, 0.4))
-    assert len(arrivals(events)) >= 494  # 0.2 % are lost there (docs/modem.md): 1 expected, 6 is a fluke of 1e-4
+    assert (
+        len(arrivals(events)) >= 494
+    )  # 0.2 % are lost there (docs/modem.md): 1 expected, 6 is a fluke of 1e-4
 
 
 def test_a_header_is_safer_than_a_bpsk_payload(make_bursts, awgn, rng):
@@ -93,7 +96,9 @@ def test_a_header_is_safer_than_a_bpsk_payload(make_bursts, awgn, rng):
 
 def test_noise_has_no_packets(rng):
     n = 2_000_000
-    noise = (rng.standard_normal(n, np.float32) + 1j * rng.standard_normal(n, np.float32)).astype(np.complex64)
+    noise = (rng.standard_normal(n, np.float32) + 1j * rng.standard_normal(n, np.float32)).astype(
+        np.complex64
+    )
     receiver, events = receive(noise, 1 << 15)
     assert events == []
     assert receiver.counts["detections"] < 50  # each costs half a millisecond
@@ -137,7 +142,9 @@ def test_frequency_selective_channels_within_the_prefix(seed, make_bursts):
     power = noise_power(35)
     noise = rng.standard_normal(len(x) + 200) + 1j * rng.standard_normal(len(x) + 200)
     stream = np.convolve(np.concatenate([np.zeros(100), x, np.zeros(89)]), taps) + noise * np.sqrt(power / 2)
-    _, events = receive((stream * np.exp(2j * np.pi * 0.4 / 64 * np.arange(len(stream)))).astype(np.complex64))
+    _, events = receive(
+        (stream * np.exp(2j * np.pi * 0.4 / 64 * np.arange(len(stream)))).astype(np.complex64)
+    )
     found = [e for e in events if isinstance(e, Payload)]
     assert [e.arrival.header.seq for e in found] == list(range(10))
     errors = [coded_error_rate(e, p) for e, p in zip(found, payloads, strict=True)]
@@ -168,4 +175,6 @@ def test_the_longest_packet_arrives(make_bursts, awgn, rng):
     _, events = receive(awgn(np.concatenate([x, np.zeros(64)]), 8, rng, 0.4))
     payload = next(e for e in events if isinstance(e, Payload))
     assert coded_error_rate(payload, payloads[0]) < 0.01
-    assert transmitter.burst(payload.arrival.header, convolve(framing.payload_bits(payloads[0]))).size == len(x)
+    assert transmitter.burst(payload.arrival.header, convolve(framing.payload_bits(payloads[0]))).size == len(
+        x
+    )

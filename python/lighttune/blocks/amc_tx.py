@@ -27,8 +27,8 @@ class amc_tx(gr.hier_block2):
     ``mcs`` long 0..9 (default: the parameter), ``link`` long 0..65535 (default 0)), samples out (complex),
     ``status`` (message, see `MessageBlock.status`: ``sent``, ``queued_packets``, ``dropped`` by cause).
 
-    The burst's samples carry the tags ``tx_sob`` and ``tx_eob`` of GNU Radio's ``pdu_to_stream``, which UHD
-    and Soapy sinks understand; nothing is produced between bursts.
+    The samples carry the tags ``tx_sob`` and ``tx_eob`` of GNU Radio's ``pdu_to_stream``, which UHD and Soapy
+    sinks understand. Packets that follow without a pause share one pair; nothing is produced in a pause.
 
     Args:
         mcs: index 0..9 for packets whose metadata has none.

@@ -51,6 +51,7 @@ def run_point(
     payload_bytes: int = 128,
     seed: int = 0,
     cfo_spacings: float = 0.2,
+    gap_samples: int = GAP_SAMPLES,
     timeout_s: float = 300.0,
 ) -> Outcome:
     """Send packets of random bytes through AWGN.
@@ -62,6 +63,7 @@ def run_point(
         payload_bytes: 1..4095.
         seed: of the payloads and of the noise.
         cfo_spacings: carrier frequency offset in carrier spacings, within +-0.5.
+        gap_samples: zeros between packets.
         timeout_s: real time after which to give up.
 
     Raises:
@@ -69,7 +71,7 @@ def run_point(
     """
     rng = np.random.default_rng(seed)
     top = gr.top_block()
-    tx = amc_tx(mcs=mcs, gap_samples=GAP_SAMPLES, queue_packets=packets)
+    tx = amc_tx(mcs=mcs, gap_samples=gap_samples, queue_packets=packets)
     rx = amc_rx()
     add = blocks.add_cc()
     rotator = blocks.rotator_cc(2 * np.pi * cfo_spacings / FFT)

@@ -21,8 +21,8 @@ def encoder() -> fec.async_encoder:
 
 def decoder() -> fec.async_decoder:
     """Message block: soft bits in (positive for 1, within +-2.65), bits out; metadata passes through."""
-    # End state 0 must be said: with the default of -1 the terminated mode traces back from a wrong state, which
-    # costs one block in a thousand at any SNR.
+    # End state 0 must be said: with the default of -1 the terminated mode traces back from a wrong state,
+    # which costs one block in a thousand at any SNR.
     code = fec.cc_decoder_make(
         MAX_INFO_BITS, CONSTRAINT, len(POLYNOMIALS), list(POLYNOMIALS), 0, 0, fec.CC_TERMINATED, False
     )
