@@ -21,10 +21,9 @@ def make_predictor(table: McsTable, rng: np.random.Generator, depth: float = 0.0
     )
     blank = Predictor(table, encoder, np.zeros(shape.n_weights, np.float32), shape)
     weights = blank.weights()
-    for layer in weights.layers:
-        n, inputs = layer.W.shape
-        layer.W[...] = rng.standard_normal((n, inputs)) / np.sqrt(inputs)
-        layer.b[...] = rng.uniform(-1.5, 1.5, n)
-        layer.v[...] = 0.3 * np.abs(rng.standard_normal(n))
-        layer.w[...] = 0.3 * np.abs(rng.standard_normal(n))
+    for matrix in weights.W:
+        matrix[...] = rng.standard_normal(matrix.shape) / np.sqrt(matrix.shape[1])
+    weights.b[...] = rng.uniform(-1.5, 1.5, weights.b.shape)
+    weights.v[...] = 0.3 * np.abs(rng.standard_normal(weights.v.shape))
+    weights.w[...] = 0.3 * np.abs(rng.standard_normal(weights.w.shape))
     return Predictor(table, encoder, weights.flat.astype(np.float32), shape)

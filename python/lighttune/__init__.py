@@ -7,8 +7,6 @@ level (``lighttune.mcs_selector`` and so on) where GNU Radio can be imported.
 
 import importlib.util
 
-from .core.mcs import McsTable as McsTable
-
 __version__ = "0.1.0"
 
 if importlib.util.find_spec("gnuradio") is not None:

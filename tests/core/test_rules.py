@@ -15,22 +15,15 @@ def softplus(x):
     return np.logaddexp(0.0, x)
 
 
-def local_head_loss(act, layer, signs, label, rule):
-    return softplus(-label * (act.t[0] + 2 * np.sum(signs * layer.u * act.h)))
+def local_head_loss(t, h, u, signs, label, rule):
+    return softplus(-label * (t + 2 * np.sum(signs * u * h)))
 
 
-def forward_forward_loss(act, layer, signs, label, rule):
+def forward_forward_loss(t, h, u, signs, label, rule):
     def goodness(y):
-        return y * act.t[0] + np.sum((act.h + signs * layer.u * y) ** 2) - rule.theta
+        return y * t + np.sum((h + signs * u * y) ** 2) - rule.theta
 
     return softplus(-goodness(label)) + softplus(goodness(-label))
-
-
-class Slice:
-    """One layer of a forward pass, as the loss functions read it."""
-
-    def __init__(self, act, index):
-        self.t, self.h = act.t, act.h[index][0]
 
 
 @pytest.mark.parametrize(
@@ -40,27 +33,25 @@ class Slice:
 def test_a_layers_step_descends_its_own_loss_and_no_other(rng, rule, loss, nack):
     predictor = make_predictor(McsTable.nr_pdsch(1), rng, depth=1.0)
     weights = predictor.weights(predictor.offline[None].astype(float))
-    for layer in weights.layers:
-        layer.u[...] = rng.uniform(0.05, 0.3, layer.u.shape)
+    weights.u[...] = rng.uniform(0.05, 0.3, weights.u.shape)
     x, mcs = rng.normal(0, 1, (1, ft.N_FEATURES)), np.array([11])
     x[0, 0] = predictor.table.threshold[11] + 0.4
-    step = predictor.weights(
-        rule.direction(predictor, weights, predictor.forward(weights, x, mcs[:, None]), np.array([nack]))
-    )
+    act = predictor.forward(weights, x, mcs[:, None])
+    step = predictor.weights(rule.direction(predictor, weights, act, np.array([nack])))
     label = 2 * nack - 1
     signs = predictor.shape.signs
 
     def loss_of_layer(index, flat):
         w = predictor.weights(flat)
         act = predictor.forward(w, x[0], mcs)
-        return loss(Slice(act, index), w.layers[index], signs, label, rule)
+        return loss(act.t[0], act.h[0, index], w.u[index], signs, label, rule)
 
     flat = weights.flat[0]
     for index in range(predictor.shape.layers):
         for name in ("W", "b", "v", "w", "u"):
             # Where the array lies in the flat vector: mark it through the view.
             marker = predictor.weights(np.zeros_like(flat))
-            getattr(marker.layers[index], name)[...] = 1.0
+            getattr(marker, name)[index][...] = 1.0
             places = np.flatnonzero(marker.flat)[:40]
             numeric = [
                 (loss_of_layer(index, flat + h) - loss_of_layer(index, flat - h)) / 2e-6
@@ -75,9 +66,8 @@ def test_the_calibration_step_descends_the_logistic_loss_of_the_closed_form(rng,
     weights = plain_predictor.weights(plain_predictor.offline[None].astype(float))
     x, mcs, nack = rng.normal(0, 1, (1, ft.N_FEATURES)), np.array([7]), np.array([1.0])
     x[0, 0] = plain_predictor.table.threshold[7] + 0.5
-    step = rule.direction(plain_predictor, weights, plain_predictor.forward(weights, x, mcs[:, None]), nack)[
-        0
-    ]
+    act = plain_predictor.forward(weights, x, mcs[:, None])
+    step = rule.direction(plain_predictor, weights, act, nack)[0]
 
     def loss(place, by):
         flat = weights.flat[0].copy()
@@ -92,14 +82,12 @@ def test_the_goodness_difference_is_the_logit_that_the_predictor_uses(rng):
     """Half the difference of a layer's two goodnesses is its local logit, for all weights."""
     predictor = make_predictor(McsTable.nr_pdsch(1), rng, depth=1.0)
     weights = predictor.weights()
-    for layer in weights.layers:
-        layer.u[...] = rng.uniform(0, 1, layer.u.shape)
+    weights.u[...] = rng.uniform(0, 1, weights.u.shape)
     act = predictor.forward(weights, rng.normal(0, 1, ft.N_FEATURES))
     signs = predictor.shape.signs
-    for index, layer in enumerate(weights.layers):
-        with_nack = act.t + np.sum((act.h[index] + signs * layer.u) ** 2, axis=-1)
-        with_ack = -act.t + np.sum((act.h[index] - signs * layer.u) ** 2, axis=-1)
-        assert np.allclose((with_nack - with_ack) / 2, act.z[index])
+    with_nack = act.t[:, None] + np.sum((act.h + signs * weights.u) ** 2, axis=-1)
+    with_ack = -act.t[:, None] + np.sum((act.h - signs * weights.u) ** 2, axis=-1)
+    assert np.allclose((with_nack - with_ack) / 2, act.z)
 
 
 def test_flipped_labels_make_the_optimal_goodness_the_log_odds_of_its_label():

@@ -80,8 +80,7 @@ def test_projection_ends_inside_the_ball_and_the_sign_constraints(rng):
     project(weights, predictor.offline, policy)
     away = weights.flat[:, 2:] - predictor.offline[2:]
     assert (np.linalg.norm(away, axis=1) <= policy.radius * (1 + 1e-9)).all()
-    for layer in weights.layers:
-        assert min(layer.v.min(), layer.w.min(), layer.u.min()) >= 0
+    assert min(weights.v.min(), weights.w.min(), weights.u.min()) >= 0
 
 
 def test_the_loss_guard_asks_for_a_rollback_when_the_tuned_weights_do_worse():

@@ -11,13 +11,13 @@ from typing import Any
 
 from ..core.rules import RULES
 
-FULL, QUICK = 1800, 450  # packets of each run
+FULL, QUICK = 3000, 600  # packets of each run
 STALL_S = 30.0
 
 _HELP = """\
 Run a real flowgraph twice over the same packets and the same channel realisation: first OLLA chooses the MCS
 of every packet, then LightTune does. Packets are OFDM-modulated, pass a Rayleigh-fading channel of 3 paths
-whose mean SNR walks between 8 and 28 dB, and are received again, all in GNU Radio blocks. In mid-run the SNR
+whose mean SNR walks between 14 and 30 dB, and are received again, all in GNU Radio blocks. In mid-run the SNR
 reports become 4 dB too high; then they are right again, but the receiver's front end adds an image at -20 dB,
 which the SNR estimate does not see.
 

@@ -53,7 +53,7 @@ class Scenario:
 
 
 def make_scenario(packets: int, seed: int) -> Scenario:
-    """The demo's three phases: as expected; SNR reports 4 dB too high; an impaired receiver.
+    """The demo's three phases: nominal; SNR reports 4 dB too high; an impaired receiver.
 
     Raises:
         ValueError: fewer than 30 packets.
@@ -61,19 +61,15 @@ def make_scenario(packets: int, seed: int) -> Scenario:
     if packets < 30:
         raise ValueError(f"packets = {packets}: give 30 or more")
     rng = np.random.default_rng(seed)
-    walk = 18 + np.cumsum(rng.normal(0, 0.35, packets))
-    walk = 8 + np.abs((walk - 8 + 20) % 40 - 20)  # reflected at 8 and 28 dB
+    walk = 22 + np.cumsum(rng.normal(0, 0.3, packets))
+    walk = 14 + np.abs((walk - 14 + 16) % 32 - 16)  # reflected at 14 and 30 dB
     a, b = packets // 3, 2 * packets // 3
     slot = np.arange(packets)
     return Scenario(
         mean_snr_db=walk,
         report_bias_db=np.where((slot >= a) & (slot < b), 4.0, 0.0),
         image=np.where(slot >= b, 10 ** (-20 / 20), 0.0),
-        phases=(
-            ("as expected", 0, a),
-            ("SNR reports +4 dB", a, b),
-            ("receiver with image -20 dB", b, packets),
-        ),
+        phases=(("nominal", 0, a), ("reports +4 dB", a, b), ("IQ image -20 dB", b, packets)),
         doppler_hz=8.0,
         seed=seed,
     )

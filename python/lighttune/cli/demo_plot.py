@@ -44,16 +44,16 @@ def plot(path: Path, scenario: Scenario, records: dict[str, Record], predictor: 
     mcs.set_ylim(-0.5, 9.5)
     mcs.legend(loc="lower left", ncols=2, fontsize=8)
 
+    observed, tuned_bler = windowed(1 - np.nan_to_num(ours.ack)), windowed(ours.bler)
     untuned = windowed(untuned_bler(ours, predictor))
-    bler.plot(
-        middles, windowed(1 - np.nan_to_num(ours.ack)), "o-", color="black", ms=3, lw=1, label="observed"
-    )
-    bler.plot(middles, windowed(ours.bler), color=_OURS, lw=1.8, label="predicted, tuned")
+    bler.plot(middles, observed, "o-", color="black", ms=3, lw=1, label="observed")
+    bler.plot(middles, tuned_bler, color=_OURS, lw=1.8, label="predicted, tuned")
     bler.plot(middles, untuned, "--", color=_OURS, lw=1.2, label="predicted, un-tuned")
     tuned = np.flatnonzero(tuned_slots(ours))
-    bler.vlines(tuned, 0.93, 1.0, color="#b3261e", lw=0.5, label="tuned since the last packet")
+    top = 1.3 * max(0.3, *(np.nanmax(curve) for curve in (untuned, tuned_bler, observed)))
+    bler.vlines(tuned, 0.93 * top, top, color="#b3261e", lw=0.5, label="tuned since the last packet")
     bler.set_ylabel("BLER (LightTune)")
-    bler.set_ylim(-0.02, 1.0)
+    bler.set_ylim(-0.02 * top, top)
     bler.legend(loc="upper left", ncols=4, fontsize=8, bbox_to_anchor=(0, 0.92))
 
     goodput.set_ylabel("goodput [kbit/s of airtime]")

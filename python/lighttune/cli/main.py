@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status (0 done, 1 failed, 2 wrong usage, 130 interrupted)."""
     # Our matrices are small: threads of the linear algebra library would only fight with the flowgraph's.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # A block's thread may wait this long for another's Python code; the default of 5 ms is many packets.
+    sys.setswitchinterval(0.5e-3)
     from .. import __version__
     from . import demo, modem_curves, train
 

@@ -50,6 +50,7 @@ def save_predictor(
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)  # mkstemp's files are their owner's alone
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -81,19 +81,11 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Views of one layer's weights: ``W`` (..., width, inputs), the others (..., width)."""
-
-    W: np.ndarray
-    b: np.ndarray
-    v: np.ndarray
-    w: np.ndarray
-    u: np.ndarray
-
-
-@dataclass(frozen=True)
 class Weights:
-    """A flat weight vector (..., n_weights) and named views of it: writing to a view writes to ``flat``."""
+    """A flat weight vector (..., n_weights) and named views of it: writing to a view writes to ``flat``.
+
+    ``W`` has one matrix (..., width, inputs) for each layer; ``b, v, w, u`` are (..., layers, width).
+    """
 
     shape: Shape
     flat: np.ndarray
@@ -109,17 +101,40 @@ class Weights:
         return self.flat[..., GAMMA]
 
     @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """The adaptive layers, first to last."""
-        start, layers, n = N_CALIBRATION, [], self.shape.width
-        for index in range(self.shape.layers):
-            inputs = self.shape.inputs(index)
-            end = start + n * inputs
-            matrix = self.flat[..., start:end].reshape(*self.flat.shape[:-1], n, inputs)
-            b, v, w, u = (self.flat[..., end + i * n : end + (i + 1) * n] for i in range(4))
-            layers.append(Layer(matrix, b, v, w, u))
-            start = end + 4 * n
-        return tuple(layers)
+    def W(self) -> tuple[np.ndarray, ...]:
+        """What each layer makes of its input."""
+        start, matrices = N_CALIBRATION, []
+        for layer in range(self.shape.layers):
+            width, inputs = self.shape.width, self.shape.inputs(layer)
+            part = self.flat[..., start : start + width * inputs]
+            matrices.append(part.reshape(*self.flat.shape[:-1], width, inputs))
+            start += width * inputs
+        return tuple(matrices)
+
+    @cached_property
+    def b(self) -> np.ndarray:
+        """Biases."""
+        return self._per_unit(4)
+
+    @cached_property
+    def v(self) -> np.ndarray:
+        """Weights of the margin ``t``."""
+        return self._per_unit(3)
+
+    @cached_property
+    def w(self) -> np.ndarray:
+        """Weights of the scaled threshold ``k``."""
+        return self._per_unit(2)
+
+    @cached_property
+    def u(self) -> np.ndarray:
+        """Label weights, or halved read-outs."""
+        return self._per_unit(1)
+
+    def _per_unit(self, from_the_end: int) -> np.ndarray:
+        size, total = self.shape.layers * self.shape.width, self.shape.n_weights
+        part = self.flat[..., total - from_the_end * size : total - (from_the_end - 1) * size]
+        return part.reshape(*self.flat.shape[:-1], self.shape.layers, self.shape.width)
 
 
 @dataclass(frozen=True)
@@ -154,17 +169,17 @@ class Encoder:
 class Activations:
     """A forward pass over ``C`` candidates: what the tuning rules need of it.
 
-    ``scale (..., C)`` is ``exp(gamma) / s``; ``t (..., C)``; ``k (..., C)``; per layer the input ``r (...,
-    inputs)``, the units ``h (..., C, width)`` and the local logit ``z (..., C)``; ``logit (..., C)`` is the
-    prediction's.
+    ``scale (..., C)`` is ``exp(gamma) / s``; ``t (..., C)``; ``k (..., C)``; ``r`` has each layer's input
+    ``(..., inputs)``; ``h (..., C, layers, width)`` are the units, ``z (..., C, layers)`` the local logits;
+    ``logit (..., C)`` is the prediction's.
     """
 
     scale: np.ndarray
     t: np.ndarray
     k: np.ndarray
     r: tuple[np.ndarray, ...]
-    h: tuple[np.ndarray, ...]
-    z: tuple[np.ndarray, ...]
+    h: np.ndarray
+    z: np.ndarray
     logit: np.ndarray
 
 
@@ -213,20 +228,20 @@ class Predictor:
         scale = np.exp(weights.gamma)[..., None] / np.hypot(slope, (sigma / LOGISTIC_STD)[..., None])
         margin = self.table.threshold[mcs] + slope * ft.length_logit(features)[..., None]
         t = scale * (margin - (mu + weights.offset_db)[..., None])
-        k = np.broadcast_to(self._thresholds[mcs], t.shape)
-        signs, r, inputs, units, logits = self.shape.signs, x, [], [], []
-        for layer in weights.layers:
-            a = np.matmul(layer.W, r[..., None])[..., 0] + layer.b
-            q = a[..., None, :] + (signs * layer.v)[..., None, :] * t[..., None]
-            q += (signs * layer.w)[..., None, :] * k[..., None]
-            h = np.maximum(q, 0.0, out=q)
+        k = self._thresholds[mcs]
+        signs, r, inputs, trunk = self.shape.signs, x, [], np.empty(weights.b.shape)
+        for index, matrix in enumerate(weights.W):
             inputs.append(r)
-            units.append(h)
-            logits.append(t + 2.0 * np.matmul(h, (signs * layer.u)[..., None])[..., 0])
-            a = np.maximum(a, 0.0)
+            trunk[..., index, :] = np.matmul(matrix, r[..., None])[..., 0]
+            a = np.maximum(trunk[..., index, :] + weights.b[..., index, :], 0.0)
             r = a / np.sqrt(np.einsum("...i,...i->...", a, a) / a.shape[-1] + 1e-6)[..., None]
-        logit = sum(logits) / len(logits)
-        return Activations(scale, t, k, tuple(inputs), tuple(units), tuple(logits), logit)
+        trunk += weights.b
+        h = (signs * weights.v)[..., None, :, :] * t[..., None, None]
+        h += (signs * weights.w)[..., None, :, :] * k[..., None, None]
+        h += trunk[..., None, :, :]
+        np.maximum(h, 0.0, out=h)
+        z = t[..., None] + 2.0 * np.einsum("...cln,...ln->...cl", h, signs * weights.u)
+        return Activations(scale, t, np.broadcast_to(k, t.shape), tuple(inputs), h, z, z.mean(axis=-1))
 
     def bler(
         self, weights: Weights, features: np.ndarray, mcs: np.ndarray | slice = slice(None)
@@ -249,6 +264,5 @@ def check_weights(flat: np.ndarray, shape: Shape) -> None:
 
 def project_signs(weights: Weights) -> None:
     """Clip ``v``, ``w`` and ``u`` of every layer at 0, in place: what keeps the predictor monotone."""
-    for layer in weights.layers:
-        for array in (layer.v, layer.w, layer.u):
-            np.maximum(array, 0.0, out=array)
+    for array in (weights.v, weights.w, weights.u):
+        np.maximum(array, 0.0, out=array)

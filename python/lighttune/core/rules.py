@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from .mcs import sigmoid
-from .predictor import GAMMA, OFFSET, Activations, Layer, Predictor, Weights
+from .predictor import GAMMA, OFFSET, Activations, Predictor, Weights
 
 
 class Rule(Protocol):
@@ -60,23 +60,22 @@ class _LayerLocal:
         residual = sigmoid(t) - nack
         step[:, OFFSET] = self.offset_rate * residual * scale
         step[:, GAMMA] = -self.gamma_rate * residual * np.clip(t, -4.0, 4.0)
-        signs = predictor.shape.signs
-        out = Weights(weights.shape, step).layers
-        for index, (layer, moved) in enumerate(zip(weights.layers, out, strict=True)):
-            h = act.h[index][:, 0]
-            d_units, d_labels = self.local(act, index, layer, signs, nack)
-            d_units = np.where(h > 0, -self.layer_rate * d_units, 0.0)
-            moved.u[...] = -self.layer_rate * d_labels
-            moved.W[...] = d_units[:, :, None] * act.r[index][:, None, :]
-            moved.b[...] = d_units
-            moved.v[...] = d_units * signs * t[:, None]
-            moved.w[...] = d_units * signs * k[:, None]
+        signs, h = predictor.shape.signs, act.h[:, 0]
+        d_units, d_labels = self.local(act, signs, weights.u, nack)
+        d_units = np.where(h > 0, -self.layer_rate * d_units, 0.0)
+        moved = Weights(weights.shape, step)
+        moved.u[...] = -self.layer_rate * d_labels
+        moved.b[...] = d_units
+        moved.v[...] = d_units * signs * t[:, None, None]
+        moved.w[...] = d_units * signs * k[:, None, None]
+        for layer, (matrix, r) in enumerate(zip(moved.W, act.r, strict=True)):
+            matrix[...] = d_units[:, layer, :, None] * r[:, None, :]
         return step
 
     def local(
-        self, act: Activations, index: int, layer: Layer, signs: np.ndarray, nack: np.ndarray
+        self, act: Activations, signs: np.ndarray, u: np.ndarray, nack: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives of the layer's own loss by ``h`` and by ``u``, each ``(n_links, width)``."""
+        """Derivatives of each layer's own loss by its ``h`` and its ``u``: ``(n_links, layers, width)``."""
         raise NotImplementedError
 
 
@@ -93,10 +92,10 @@ class LocalHead(_LayerLocal):
     name: str = "local_head"
 
     def local(
-        self, act: Activations, index: int, layer: Layer, signs: np.ndarray, nack: np.ndarray
+        self, act: Activations, signs: np.ndarray, u: np.ndarray, nack: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        error = 2.0 * (sigmoid(act.z[index][:, 0]) - nack)[:, None] * signs
-        return error * layer.u, error * act.h[index][:, 0]
+        error = 2.0 * (sigmoid(act.z[:, 0]) - nack[:, None])[..., None] * signs
+        return error * u, error * act.h[:, 0]
 
 
 @dataclass(frozen=True)
@@ -131,17 +130,17 @@ class ForwardForward(_LayerLocal):
     name: str = "forward_forward"
 
     def local(
-        self, act: Activations, index: int, layer: Layer, signs: np.ndarray, nack: np.ndarray
+        self, act: Activations, signs: np.ndarray, u: np.ndarray, nack: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        h, t = act.h[index][:, 0], act.t[:, 0]
-        label = 2.0 * nack - 1.0
-        shift = signs * layer.u * label[:, None]
+        h, label = act.h[:, 0], (2.0 * nack - 1.0)[:, None]
+        shift = signs * u * label[..., None]
         positive, negative = h + shift, h - shift
-        g_positive = label * t + np.sum(positive**2, axis=1) - self.theta
-        g_negative = -label * t + np.sum(negative**2, axis=1) - self.theta
-        pull = -2.0 * sigmoid(-g_positive)[:, None] * positive
-        push = 2.0 * sigmoid(g_negative)[:, None] * negative
-        return pull + push, signs * label[:, None] * (pull - push)
+        margin = label * act.t
+        g_positive = margin + np.einsum("...i,...i->...", positive, positive) - self.theta
+        g_negative = -margin + np.einsum("...i,...i->...", negative, negative) - self.theta
+        pull = -2.0 * sigmoid(-g_positive)[..., None] * positive
+        push = 2.0 * sigmoid(g_negative)[..., None] * negative
+        return pull + push, signs * label[..., None] * (pull - push)
 
 
 RULES: dict[str, type[LocalHead] | type[ForwardForward]] = {

@@ -114,10 +114,13 @@ class TorchPredictor(nn.Module):
         dense = {f"{kind}{i}": array(getattr(layer, attribute)) for i, layer in enumerate(self.dense, 1)
                  for kind, attribute in (("w", "weight"), ("b", "bias"))}  # fmt: skip
         encoder = Encoder(mean=array(self.mean), scale=array(self.scale), **dense)
-        parts = [np.zeros(2)]
-        for layer in self.layers:
-            parts += [array(layer[name]).ravel() for name in ("W", "b", "v", "w", "u")]
-        return Predictor(self.table, encoder, np.concatenate(parts).astype(np.float32), self.shape)
+        blank = Predictor(self.table, encoder, np.zeros(self.shape.n_weights, np.float32), self.shape)
+        weights = blank.weights()
+        for index, layer in enumerate(self.layers):
+            weights.W[index][...] = array(layer["W"])
+            for name in ("b", "v", "w", "u"):
+                getattr(weights, name)[index] = array(layer[name])
+        return Predictor(self.table, encoder, weights.flat.astype(np.float32), self.shape)
 
 
 def train(
