@@ -57,8 +57,10 @@ class ack_merge(MessageBlock):
 
     @handles("feedback")
     def on_feedback(self, message: pmt.pmt_base) -> None:
-        """A verdict in a feedback message: passed on as it is, in its turn."""
+        """A verdict in a feedback message: passed on with all its keys, in its turn."""
         link, seq, _, attempt = m.read_feedback(message)
+        if not m.has(message, m.LINK):
+            message = pmt.dict_add(message, m.LINK, pmt.from_long(link))
         self._verdict(link, seq, attempt, message)
 
     @handles("decision")

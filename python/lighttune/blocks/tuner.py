@@ -196,6 +196,7 @@ class tuner(MessageBlock):
         except Exception:
             # One sample's fault must not cost the other links theirs.
             # (If the fault came half-way, a link may learn one sample twice: no harm to an online learner.)
+            self.counters.add("batches_split")
             for sample in samples:
                 with self.guard("learn"):
                     try:

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ACK merger: one feedback per block, in order, whatever becomes of the block."""
+
+import time
+
+import numpy as np
+import pmt
+import pytest
+from gnuradio import lighttune
+from gnuradio.lighttune.blocks._reorder import Fate, Reorder
+
+from flowgraph import Bench, message, pdu, running, threads, until
+
+WRAP = 2**32
+
+
+@pytest.fixture
+def make():
+    def bench(**arguments):
+        return Bench(lighttune.ack_merge(**arguments), "feedback", "erasure")
+
+    return bench
+
+
+def outcomes(bench):
+    return [(d["link"], d["seq"], d["ack"]) for d in bench.out["feedback"].dicts()]
+
+
+def test_verdicts_out_of_order_leave_in_order(make):
+    bench = make()
+    with running(bench.top):
+        for seq in range(4):
+            bench.post("decision", message(seq=seq))
+        until(lambda: bench.block.status()["waiting"] == 4)
+        bench.post("ok", pdu(seq=2))
+        bench.post("fail", message(seq=3))
+        bench.post("ok", pdu(seq=1))
+        bench.settle("ok")
+        bench.settle("fail")
+        assert outcomes(bench) == []
+        bench.post("feedback", message(link=0, seq=0, ack=False, snr_db=7.5))
+        until(lambda: len(bench.out["feedback"].messages) == 4)
+    assert outcomes(bench) == [(0, 0, False), (0, 1, True), (0, 2, True), (0, 3, False)]
+    assert bench.out["feedback"].dicts()[0]["snr_db"] == 7.5
+
+
+def test_without_decisions_verdicts_are_in_order_and_a_gap_holds_them_for_the_time_out_only(make):
+    bench = make(timeout_s=0.2)
+    with running(bench.top):
+        for seq in (1, 0, 2):
+            bench.post("ok", pdu(seq=seq, link=4))
+        until(lambda: len(outcomes(bench)) == 3, timeout_s=5)
+        sent_s = time.monotonic()
+        bench.post("ok", pdu(seq=5, link=4))
+        bench.post("fail", pdu(seq=6, link=4))
+        until(lambda: len(outcomes(bench)) == 5)
+        waited_s = bench.out["feedback"].times_s[3] - sent_s
+    assert [o[1] for o in outcomes(bench)] == [0, 1, 2, 5, 6]
+    assert waited_s > 0.19
+    assert "timeouts" not in bench.block.status()
+
+
+def test_a_block_without_a_verdict_becomes_a_nack(make):
+    bench = make(timeout_s=0.1)
+    with running(bench.top):
+        for seq in (0, 1):
+            bench.post("decision", message(seq=seq))
+        bench.post("ok", pdu(seq=1))
+        until(lambda: len(bench.out["feedback"].messages) == 2)
+        bench.post("ok", pdu(seq=0))
+        until(lambda: bench.dropped("ok: late, duplicate or unknown") == 1)
+    first, second = bench.out["feedback"].dicts()
+    assert first == {"link": 0, "seq": 0, "ack": False, "timeout": True}
+    assert second == {"link": 0, "seq": 1, "ack": True}
+
+
+def test_as_an_erasure_it_is_told_apart_and_a_stop_and_wait_source_goes_on(make):
+    bench = make(timeout_s=0.05, on_timeout="erasure")
+    with running(bench.top):
+        for seq in range(5):
+            bench.post("decision", message(seq=seq))
+            until(lambda seq=seq: len(bench.out["erasure"].messages) == seq + 1)
+    assert bench.out["erasure"].dicts()[4] == {"link": 0, "seq": 4, "erasure": True}
+    assert bench.out["feedback"].messages == []
+    assert bench.block.status()["erasures"] == 5
+
+
+def test_of_two_verdicts_the_first_counts(make):
+    bench = make()
+    with running(bench.top):
+        for seq in (0, 1):
+            bench.post("decision", message(seq=seq))
+        until(lambda: bench.block.status()["waiting"] == 2)
+        bench.post("fail", pdu(seq=1))
+        bench.post("fail", pdu(seq=1))
+        until(lambda: bench.dropped("fail: duplicate") == 1)
+        bench.post("ok", pdu(seq=0))
+        until(lambda: len(bench.out["feedback"].messages) == 2)
+        bench.post("fail", pdu(seq=0))
+        until(lambda: bench.dropped("fail: late, duplicate or unknown") == 1)
+    assert outcomes(bench) == [(0, 0, True), (0, 1, False)]
+
+
+def test_a_verdict_on_a_block_that_was_never_sent_is_counted_and_holds_up_no_one(make):
+    bench = make(timeout_s=1.0)
+    with running(bench.top):
+        bench.post("decision", message(seq=0))
+        until(lambda: bench.block.status()["waiting"] == 1)
+        bench.post("ok", pdu(seq=0))
+        bench.post("ok", pdu(seq=5))
+        bench.post("decision", message(seq=9))
+        bench.post("ok", pdu(seq=9))
+        until(lambda: len(bench.out["feedback"].messages) == 2, timeout_s=5)
+        assert bench.dropped("verdict: unknown block") == 0
+        until(lambda: bench.dropped("verdict: unknown block") == 1)
+    assert outcomes(bench) == [(0, 0, True), (0, 9, True)]
+
+
+def test_retransmissions_pass_at_once(make):
+    bench = make()
+    with running(bench.top):
+        bench.post("decision", message(seq=0))
+        bench.post("feedback", message(seq=0, ack=True, attempt=1))
+        until(lambda: bench.out["feedback"].messages)
+    assert bench.out["feedback"].dicts()[0]["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "bad", "cause"),
+    [
+        ("ok", pmt.from_long(1), "ok: neither a dict nor a PDU"),
+        ("ok", pmt.cons(pmt.PMT_T, pmt.PMT_T), "ok: neither a dict nor a PDU"),
+        ("ok", pdu(link=0), "ok: seq missing"),
+        ("fail", pdu(seq=-1), "fail: seq out of range"),
+        ("fail", message(seq=1, link=-1), "fail: link out of range"),
+        ("feedback", message(seq=1), "feedback: ack missing"),
+        ("decision", message(seq=1.0), "decision: seq not a long"),
+        ("decision", pmt.PMT_F, "decision: not a dict"),
+        ("ok", pdu(seq=0, link=2), "ok: too many links"),
+    ],
+)
+def test_a_bad_message_is_counted_under_its_cause(make, port, bad, cause):
+    bench = make(max_links=2)
+    with running(bench.top):
+        for link in (0, 1):
+            bench.post("ok", pdu(seq=0, link=link))
+        until(lambda: len(bench.out["feedback"].messages) == 2)
+        bench.post(port, bad)
+        until(lambda: bench.dropped(cause) == 1, cause)
+        bench.post("ok", pdu(seq=1))
+        until(lambda: len(bench.out["feedback"].messages) == 3)
+
+
+def test_it_works_again_after_stop_and_start(make):
+    bench = make(timeout_s=0.05)
+    for again in range(2):
+        with running(bench.top):
+            bench.post("decision", message(seq=3))
+            until(lambda again=again: len(bench.out["feedback"].messages) == again + 1)
+        assert threads("ack_merge") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"timeout_s": 0.0}, "timeout_s = 0.0: give"),
+        ({"timeout_s": float("nan")}, "timeout_s = nan: give"),
+        ({"on_timeout": "panic"}, "on_timeout = 'panic': give"),
+        ({"max_links": 0}, "max_links = 0: give"),
+    ],
+)
+def test_a_bad_argument_is_named_with_its_remedy(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        lighttune.ack_merge(**arguments)
+
+
+@pytest.mark.parametrize("decisions", [True, False])
+@pytest.mark.parametrize("first", [0, 5, WRAP - 7])
+def test_any_shuffle_leaves_in_sequence_across_the_wrap(rng, decisions, first):
+    numbers = [(first + i) % WRAP for i in range(20)]
+    reorder, released = Reorder(1.0), []
+    if decisions:
+        for seq in numbers:
+            reorder.sent(seq, 0.0)
+    for seq in rng.permutation(np.array(numbers, np.int64)):
+        assert reorder.verdict(int(seq), f"of {seq}", 0.0) is Fate.TAKEN
+        released += reorder.due(0.0)
+    released += reorder.due(1.0)  # without decisions, a link that does not begin at 0 waits once
+    assert released == [(seq, f"of {seq}", True) for seq in numbers]
+
+
+def test_a_sender_that_starts_anew_is_followed():
+    reorder = Reorder(1.0)
+    for seq in (500, 501, 0, 1):
+        reorder.sent(seq, 0.0)
+        reorder.verdict(seq, "v", 0.0)
+        assert [r[0] for r in reorder.due(0.0)] == [seq]
+    unheard = Reorder(1.0)
+    for seq in (4094, 4095, 0, 1):  # a sender that counts in 12 bits, and no decisions
+        unheard.verdict(seq, "v", 0.0)
+    assert [r[0] for r in unheard.due(1.0)] == [0, 1, 4094, 4095]
+    for seq in (0, 1):
+        unheard.verdict(seq, "v", 2.0)
+        assert [r[0] for r in unheard.due(2.0)] == [seq]
+
+
+def test_the_window_is_bounded():
+    reorder = Reorder(1.0)
+    for seq in range(1100):
+        reorder.sent(seq, 0.0)
+        assert len(reorder.due(0.0)) == (seq >= 1024)
+        assert len(reorder) <= 1024
+
+
+def test_a_verdict_that_overtakes_the_first_decision_is_counted_once():
+    reorder = Reorder(1.0)
+    reorder.verdict(0, "v", 0.0)
+    assert reorder.due(0.0) == [(0, "v", True)]
+    assert reorder.sent(0, 0.0) is Fate.TAKEN
+    assert reorder.due(5.0) == []
