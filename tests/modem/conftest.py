@@ -125,11 +125,12 @@ class Link:
             "pdu_in", pmt.cons(pmt.to_pmt(metadata), pmt.init_u8vector(len(payload), list(payload)))
         )
 
-    def drained(self, timeout_s=60.0):
-        """Wait until every sample sent so far is received and judged."""
+    def drained(self, packets, timeout_s=60.0):
+        """Wait until so many packets are sent, received and judged."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            if self.tx.framer.details()["queued_packets"] == 0 or self.rx.idle_after(self.tx.samples_sent):
+            sent = self.tx.framer.counters["sent"]
+            if sent >= packets and self.rx.idle_after(self.tx.samples_sent):
                 return True
             time.sleep(0.01)
         return False

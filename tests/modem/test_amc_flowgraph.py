@@ -60,7 +60,7 @@ def test_at_the_10_percent_point_every_header_that_arrives_gets_its_verdict_in_o
     with link(AT_10PCT[mcs], cfo_spacings=0.1, gap_samples=150, queue_packets=count) as running:
         for seq in range(count):
             running.send(rng.bytes(128), seq=seq, mcs=mcs)
-        assert running.drained()
+        assert running.drained(count)
         running.wire.quiet("feedback")
         feedback, csi = running.wire["feedback"], running.wire["csi"]
         delivered = [meta["seq"] for meta, _ in running.wire["pdu_out"]]

@@ -14,7 +14,7 @@ from gnuradio.lighttune.modem import curves, framing, union_bound
 from gnuradio.lighttune.modem.coding import PUNCTURING, convolve, punctured_positions
 from gnuradio.lighttune.modem.mcs import MCS
 
-# Path counts per puncturing period from the free distance on: Haccoun and Begin, IEEE Trans. Commun. 37 (1989).
+# Paths per puncturing period from the free distance on: Haccoun and Begin, IEEE Trans. Commun. 37 (1989).
 PUBLISHED = {
     (1, 2): {10: 11, 12: 38, 14: 193, 16: 1331},
     (2, 3): {6: 1, 7: 16, 8: 48, 9: 158},

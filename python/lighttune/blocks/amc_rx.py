@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
+from collections import deque
 
 import numpy as np
 import pmt
@@ -19,6 +21,7 @@ from ._block import STATUS_PERIOD_S, MessageBlock, handles
 from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
 
 _CFO_HZ = pmt.intern("cfo_hz")
+_TICKET = pmt.intern("ticket")
 _LOUDEST = 1e12  # a sample beyond it is no signal, and its square would overflow
 
 
@@ -99,12 +102,19 @@ class _Demodulator(gr.sync_block):
             return 0
         self._held = False
         with self._verdicts.guard("samples"):
-            for event in self._receiver.push(self._finite(input_items[0])):
+            for event in self._receive(input_items[0]):
                 if isinstance(event, Arrival):
                     self.message_port_pub(self._csi, _metadata(event))
                 else:
                     self._decode(event)
         return len(input_items[0])
+
+    def _receive(self, samples: np.ndarray) -> list[Arrival | Payload]:
+        try:
+            return self._receiver.push(self._finite(samples))
+        except Exception:
+            self._receiver.restart()  # a fault must not come back with every call
+            raise
 
     def _finite(self, samples: np.ndarray) -> np.ndarray:
         """The samples, with NaN, infinities and absurdly large ones replaced by 0 and counted."""
@@ -116,8 +126,9 @@ class _Demodulator(gr.sync_block):
         return np.where(good, samples, np.complex64(0))
 
     def _decode(self, payload: Payload) -> None:
-        self._verdicts.announce(payload.arrival)
-        self.message_port_pub(self._soft_bits, pmt.cons(pmt.make_dict(), f32vector(payload.llr)))
+        ticket = pmt.from_long(self._verdicts.announce(payload.arrival))
+        metadata = pmt.dict_add(pmt.make_dict(), _TICKET, ticket)
+        self.message_port_pub(self._soft_bits, pmt.cons(metadata, f32vector(payload.llr)))
 
 
 class _DecodeMac(MessageBlock):
@@ -127,7 +138,8 @@ class _DecodeMac(MessageBlock):
         super().__init__("amc_rx", outputs=("pdu_out", "feedback"), tick_s=STATUS_PERIOD_S)
         self._samp_rate = samp_rate
         self._lock = threading.Lock()
-        self._announced: list[Arrival] = []
+        self._announced: deque[tuple[int, Arrival]] = deque()
+        self._tickets = itertools.count()
         self._receiver: Receiver | None = None
 
     @property
@@ -138,13 +150,15 @@ class _DecodeMac(MessageBlock):
     def reset(self, receiver: Receiver) -> None:
         """Begin a new stream."""
         with self._lock:
-            self._announced = []
+            self._announced.clear()
             self._receiver = receiver
 
-    def announce(self, arrival: Arrival) -> None:
-        """A packet goes to the decoder."""
+    def announce(self, arrival: Arrival) -> int:
+        """A packet goes to the decoder; the ticket must come back with its bits."""
         with self._lock:
-            self._announced.append(arrival)
+            ticket = next(self._tickets)
+            self._announced.append((ticket, arrival))
+        return ticket
 
     def details(self) -> dict[str, int]:
         """The receiver's counts."""
@@ -152,17 +166,20 @@ class _DecodeMac(MessageBlock):
 
     @handles("bits")
     def on_bits(self, message: pmt.pmt_base) -> None:
-        """Judge a decoded payload."""
-        arrival = self._announced[0]
-        try:
-            self._judge(arrival, message)
-        finally:
-            with self._lock:
-                self._announced.pop(0)
+        """Judge a decoded payload; packets that the decoder left out are NACKs."""
+        ticket = pmt.to_long(pmt.dict_ref(pmt.car(message), _TICKET, pmt.from_long(-1)))
+        while self._announced and self._announced[0][0] <= ticket:
+            announced, arrival = self._announced[0]
+            try:
+                self._judge(arrival, u8_array(pmt.cdr(message)) if announced == ticket else None)
+            finally:
+                with self._lock:
+                    self._announced.popleft()
 
-    def _judge(self, arrival: Arrival, message: pmt.pmt_base) -> None:
-        bits = u8_array(pmt.cdr(message))
-        payload = framing.check_payload(bits[: framing.info_bits(arrival.header.length)])
+    def _judge(self, arrival: Arrival, bits: np.ndarray | None) -> None:
+        payload = None
+        if bits is not None:
+            payload = framing.check_payload(bits[: framing.info_bits(arrival.header.length)])
         metadata = pmt.dict_add(_metadata(arrival), MCS, pmt.from_long(arrival.header.mcs))
         ack = payload is not None
         self.counters.add("acks" if ack else "nacks")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 
 import numpy as np
@@ -56,7 +57,7 @@ class amc_tx(gr.hier_block2):
         self.framer = _Framer(mcs, amplitude, gap_samples, slot_samples, queue_packets)
         self.encoder = fec.encoder()
         self.stream = pdu.pdu_to_stream_c(pdu.EARLY_BURST_APPEND, 2 * queue_packets + 64)
-        self.framer.samples_out = lambda: self.stream.nitems_written(0)
+        self.framer.samples_out = self._samples_out
 
         self.message_port_register_hier_in("pdu_in")
         self.message_port_register_hier_out("status")
@@ -66,6 +67,12 @@ class amc_tx(gr.hier_block2):
         self.msg_connect(self.framer, "burst", self.stream, "pdus")
         self.msg_connect(self.framer, "status", self, "status")
         self.connect(self.stream, self)
+
+    def _samples_out(self) -> int:
+        try:
+            return self.stream.nitems_written(0)
+        except RuntimeError:  # the flowgraph has not been started
+            return 0
 
     @property
     def samples_sent(self) -> int:
@@ -103,6 +110,7 @@ class _Framer(MessageBlock):
         self._gap = gap_samples
         self._slot = slot_samples
         self._limit = queue_packets
+        self._lock = threading.Lock()
         self._encoding = 0
         self._waiting: deque[int] = deque()  # number of the sample after each packet that waits
         self._end = 0
@@ -115,7 +123,14 @@ class _Framer(MessageBlock):
 
     def details(self) -> dict[str, int]:
         """Packets between `pdu_in` and the last of their samples."""
-        return {"sent": self.counters["sent"], "queued_packets": self._encoding + len(self._waiting)}
+        return {"sent": self.counters["sent"], "queued_packets": self._queued()}
+
+    def _queued(self) -> int:
+        written = self.samples_out()
+        with self._lock:
+            while self._waiting and self._waiting[0] <= written:
+                self._waiting.popleft()
+            return self._encoding + len(self._waiting)
 
     @property
     def samples_sent(self) -> int:
@@ -134,10 +149,7 @@ class _Framer(MessageBlock):
         """Check a PDU and send its bits to the encoder."""
         header, payload = self._read(message)
         self._span(header)
-        written = self.samples_out()
-        while self._waiting and self._waiting[0] <= written:
-            self._waiting.popleft()
-        if self._encoding + len(self._waiting) >= self._limit:
+        if self._queued() >= self._limit:
             raise Refused("queue full")
         bits = framing.payload_bits(payload)
         metadata = pmt.dict_add(pmt.make_dict(), LINK, pmt.from_long(header.link))
@@ -176,8 +188,9 @@ class _Framer(MessageBlock):
         burst = transmitter.burst(header, coded, self._amplitude)
         samples = np.zeros(self._span(header), np.complex64)
         samples[: len(burst)] = burst
-        self._end += len(samples)
-        self._waiting.append(self._end)
+        with self._lock:
+            self._end += len(samples)
+            self._waiting.append(self._end)
         self.publish("burst", pmt.cons(pmt.make_dict(), c32vector(samples)))
         self.counters.add("sent")
 

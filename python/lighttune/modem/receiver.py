@@ -81,6 +81,10 @@ class Receiver:
 
     def __init__(self) -> None:
         self.counts = {"detections": 0, "header_failures": 0, "resyncs": 0}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the stream so far; the counts stay."""
         self._buffer = SampleBuffer()
         self._search = 0
         self._pending: _Pending | None = None
