@@ -122,10 +122,11 @@ class _Framer(MessageBlock):
         return super().start()
 
     def details(self) -> dict[str, int]:
-        """Packets between `pdu_in` and the last of their samples."""
-        return {"sent": self.counters["sent"], "queued_packets": self._queued()}
+        """Counts for the status."""
+        return {"sent": self.counters["sent"], "queued_packets": self.queued()}
 
-    def _queued(self) -> int:
+    def queued(self) -> int:
+        """Packets between `pdu_in` and the last of their samples."""
         written = self.samples_out()
         with self._lock:
             while self._waiting and self._waiting[0] <= written:
@@ -149,7 +150,7 @@ class _Framer(MessageBlock):
         """Check a PDU and send its bits to the encoder."""
         header, payload = self._read(message)
         self._span(header)
-        if self._queued() >= self._limit:
+        if self.queued() >= self._limit:
             raise Refused("queue full")
         bits = framing.payload_bits(payload)
         metadata = pmt.dict_add(pmt.make_dict(), LINK, pmt.from_long(header.link))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,8 @@ GAP_SAMPLES = 240
 """Zeros between packets: the noise alone is heard there, so false alarms take part too."""
 
 _SEQ = pmt.intern("seq")
-_POLL_S = 2e-3
+_POLL_S = 1e-3
+_BATCH = 16  # packets
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def run_point(
     """
     rng = np.random.default_rng(seed)
     top = gr.top_block()
-    tx = amc_tx(mcs=mcs, gap_samples=gap_samples, queue_packets=packets)
+    tx = amc_tx(mcs=mcs, gap_samples=gap_samples, queue_packets=4 * _BATCH)
     rx = amc_rx()
     add = blocks.add_cc()
     rotator = blocks.rotator_cc(2 * np.pi * cfo_spacings / FFT)
@@ -83,11 +85,8 @@ def run_point(
     top.connect(add, rx)
     top.start()
     try:
-        entry = tx.framer.to_basic_block()
-        for seq in range(packets):
-            metadata = pmt.dict_add(pmt.make_dict(), _SEQ, pmt.from_long(seq))
-            entry._post(pmt.intern("pdu_in"), pmt.cons(metadata, u8vector(rng.bytes(payload_bytes))))
-        _wait_until_done(tx, rx, packets, time.monotonic() + timeout_s)
+        _send(tx, packets, payload_bytes, rng, deadline := time.monotonic() + timeout_s)
+        _wait(lambda: tx.framer.counters["sent"] == packets and rx.idle_after(tx.samples_sent), deadline)
     finally:
         top.stop()
         top.wait()
@@ -96,8 +95,18 @@ def run_point(
     return Outcome(packets, acks, nacks, packets - acks - nacks)
 
 
-def _wait_until_done(tx: amc_tx, rx: amc_rx, packets: int, deadline: float) -> None:
-    while tx.framer.counters["sent"] < packets or not rx.idle_after(tx.samples_sent):
+def _send(tx: amc_tx, packets: int, payload_bytes: int, rng: np.random.Generator, deadline: float) -> None:
+    """Keep the transmitter busy but its queue short, for the sake of GNU Radio's ``pdu_to_stream``."""
+    entry, port = tx.framer.to_basic_block(), pmt.intern("pdu_in")
+    for start in range(0, packets, _BATCH):
+        _wait(lambda start=start: start - tx.framer.counters["sent"] + tx.framer.queued() <= _BATCH, deadline)
+        for seq in range(start, min(start + _BATCH, packets)):
+            metadata = pmt.dict_add(pmt.make_dict(), _SEQ, pmt.from_long(seq))
+            entry._post(port, pmt.cons(metadata, u8vector(rng.bytes(payload_bytes))))
+
+
+def _wait(condition: Callable[[], bool], deadline: float) -> None:
+    while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{packets} packets were not through in time: is the machine overloaded?")
+            raise TimeoutError("the packets were not through in time: is the machine overloaded?")
         time.sleep(_POLL_S)
