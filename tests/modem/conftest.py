@@ -99,14 +99,14 @@ class Wire:
 class Link:
     """``amc_tx`` -> channel blocks -> noise -> ``amc_rx`` in a running flowgraph."""
 
-    def __init__(self, snr_db, cfo_spacings=0.0, seed=1, channel=(), sps_hz=1e6, **tx_args):
+    def __init__(self, snr_db, cfo_spacings=0.0, seed=1, channel=(), samp_rate=1e6, **tx_args):
         from gnuradio import analog, blocks, gr
         from gnuradio.lighttune.blocks.amc_rx import amc_rx
         from gnuradio.lighttune.blocks.amc_tx import amc_tx
         from gnuradio.lighttune.modem.numerology import FFT, noise_power
 
         self.top = gr.top_block()
-        self.tx, self.rx = amc_tx(**tx_args), amc_rx(samp_rate=sps_hz)
+        self.tx, self.rx = amc_tx(**tx_args), amc_rx(samp_rate=samp_rate)
         power = noise_power(snr_db, tx_args.get("amplitude", 1.0) ** 2)
         noise = analog.noise_source_c(analog.GR_GAUSSIAN, float(np.sqrt(power)), seed)
         add = blocks.add_cc()

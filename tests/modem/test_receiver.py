@@ -101,7 +101,7 @@ def test_noise_has_no_packets(rng):
     )
     receiver, events = receive(noise, 1 << 15)
     assert events == []
-    assert receiver.counts["detections"] < 50  # each costs half a millisecond
+    assert receiver.counts["detections"] < 10  # about 1 is expected; each costs half a millisecond
 
 
 @pytest.mark.parametrize("kind", ["zeros", "constant", "tone"])

@@ -144,7 +144,7 @@ def plot(result: dict, path: Path) -> None:
         f"Reference modem, {result['payload_bytes']} bytes: measured (dots), fit (lines), bound (dotted)"
     )
     axes.grid(True, which="both", alpha=0.25)
-    axes.legend(fontsize=8, ncols=2)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
