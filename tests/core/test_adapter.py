@@ -33,6 +33,20 @@ def test_before_any_report_the_most_robust_mcs_goes_out(selector):
     assert decision.mcs == selector.predictor.table.most_robust
     assert decision.version == -1
     assert 0 < decision.bler < 1
+    assert decision.features.size == 0
+
+
+def test_a_block_sent_blind_teaches_nothing(plain_predictor):
+    tuner = Tuner(plain_predictor)
+    adapter = LightTune(Selector(plain_predictor, Olla(plain_predictor.table)), tuner)
+    seq = adapter.select().seq
+    assert adapter.feedback(seq, False)
+    assert tuner.links == []
+
+
+def test_a_report_dated_at_the_coming_block_is_as_fresh_as_can_be(selector):
+    selector.report(Csi(12.0, seq=7))
+    assert selector.select(seq=5).features[10] == 0.0
 
 
 def test_a_decision_carries_what_the_tuner_needs(selector):

@@ -68,6 +68,8 @@ def test_one_link_and_a_batch_of_links_get_the_same_answers(rng):
     together = predictor.bler(predictor.weights(flats), x)
     alone = [predictor.bler(predictor.weights(f), row) for f, row in zip(flats, x, strict=True)]
     assert np.allclose(together, alone, rtol=1e-12)
+    shared = predictor.bler(predictor.weights(flats[0]), x)
+    assert np.allclose(shared, [predictor.bler(predictor.weights(flats[0]), row) for row in x], rtol=1e-12)
     mcs = rng.integers(0, 29, (5, 1))
     chosen = predictor.bler(predictor.weights(flats), x, mcs)
     assert np.allclose(chosen, np.take_along_axis(together, mcs, axis=1))

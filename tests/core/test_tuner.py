@@ -115,6 +115,16 @@ def test_a_rule_that_writes_garbage_never_gets_it_published(rng, plain_predictor
     assert tuner.state(0)["rollbacks"] >= GuardPolicy().max_rollbacks
 
 
+def test_the_end_of_a_rest_is_told(plain_predictor, rng):
+    features, mcs, ack, _ = samples(plain_predictor, rng, 30)
+    tuner = Tuner(plain_predictor, Insane(), ALWAYS, GuardPolicy(rest=5))
+    told = []
+    for row in range(30):
+        before = tuner.model(0)[2]
+        told.append(tuner.learn(0, features[row], mcs[row], ack[row])[0])
+        assert told[-1] or tuner.model(0)[2] == before
+
+
 def test_a_rule_that_does_harm_is_rolled_back(rng, plain_predictor):
     features, mcs, ack, true = samples(plain_predictor, rng, 1200)
     uphill = LocalHead(offset_rate=-0.3, gamma_rate=-0.05, layer_rate=-0.05)

@@ -146,8 +146,10 @@ def read_bool(message: pmt.pmt_base, key: pmt.pmt_base, default: bool | None = N
     raise _wrong(key, value, "a bool")
 
 
-def read_floats(message: pmt.pmt_base, key: pmt.pmt_base, length: int) -> np.ndarray:
+def read_floats(message: pmt.pmt_base, key: pmt.pmt_base, length: int, or_empty: bool = False) -> np.ndarray:
     """An f32vector of ``length`` elements as float32 ``(length,)``; elements may be anything, NaN too.
+
+    ``or_empty`` lets an empty vector pass.
 
     Raises:
         Refused: missing, of another type, or of another length.
@@ -155,7 +157,7 @@ def read_floats(message: pmt.pmt_base, key: pmt.pmt_base, length: int) -> np.nda
     value = pmt.dict_ref(message, key, _ABSENT)
     if not pmt.is_f32vector(value):
         raise _wrong(key, value, "an f32vector")
-    if pmt.length(value) != length:
+    if pmt.length(value) != length and not (or_empty and pmt.length(value) == 0):
         raise Refused(f"{pmt.symbol_to_string(key)} of wrong length")
     return np.array(pmt.f32vector_elements(value), np.float32)
 

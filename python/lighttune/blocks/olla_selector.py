@@ -37,7 +37,7 @@ class olla_selector(SelectorBlock):
         delta_up_db: float = 0.5,
         max_links: int = 1024,
     ) -> None:
-        table = table if isinstance(table, McsTable) else table_named(table)
+        table = table if isinstance(table, McsTable) else McsTable.named(table)
 
         def make() -> Olla:
             return Olla(table, target=target, delta_up_db=delta_up_db)
@@ -50,17 +50,3 @@ class olla_selector(SelectorBlock):
 
     def details(self) -> dict[str, Any]:
         return {**super().details(), "mode": "olla"}
-
-
-def table_named(name: str) -> McsTable:
-    """The MCS table of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name == "amc":
-        return McsTable.amc()
-    tables = {f"nr-pdsch-{i}": i for i in (1, 2, 3)}
-    if name not in tables:
-        raise ValueError(f"table = {name!r}: give 'amc', {', '.join(map(repr, tables))} or an McsTable")
-    return McsTable.nr_pdsch(tables[name])

@@ -100,7 +100,7 @@ class tuner(MessageBlock):
         if mcs >= len(self._tuner.predictor.table):
             raise m.Refused("unknown mcs")
         m.read_long(message, m.VERSION, low=-1, default=-1)
-        features = m.read_floats(message, m.FEATURES, N_FEATURES)
+        features = m.read_floats(message, m.FEATURES, N_FEATURES, or_empty=True)
         if not math.isfinite(features.sum()):
             raise m.Refused("features not finite")
         self._put(("decision", link, seq, features, mcs))
@@ -184,8 +184,12 @@ class tuner(MessageBlock):
                 sample = self._join.decided(link, seq, *rest, now_s)
             else:
                 sample = self._join.ended(link, seq, *rest, now_s)
-            if sample is not None:
+            if sample is None:
+                continue
+            if sample.features.size:
                 samples.append(sample)
+            else:
+                self.counters.add("blind")  # sent before the first report: nothing to learn from
         return samples
 
     def _learn(self, samples: list[Sample]) -> None:

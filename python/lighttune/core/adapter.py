@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from . import features as ft
 from .features import LinkHistory
 from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
 from .pending import PendingBlocks
@@ -26,7 +27,6 @@ class Fallback(LinkAdapter, Protocol):
 @dataclass(frozen=True, slots=True)
 class _Sent:
     decision: Decision
-    snr_db: float
     bits: int | None
     by_fallback: bool
 
@@ -114,17 +114,22 @@ class Selector:
         self._next_seq = (seq + 1) & MAX_SEQ
         features = self._features(bits, seq)
         decision = None
-        if self.mode == "model" and self._history.seen:
+        if self.mode == "model" and features.size:
             decision = self._decide(bits, seq, features)
         by_fallback = decision is None
         if decision is None:
             chosen = self._fallback.select(bits, seq)
             decision = Decision(seq, chosen.mcs, chosen.bler, features)
-        self.pending.add(seq, _Sent(decision, float(features[0]), bits, by_fallback))
+        self.pending.add(seq, _Sent(decision, bits, by_fallback))
         return decision
 
     def _features(self, bits: int | None, seq: int) -> np.ndarray:
-        age = 1 if self._measured_at is None else (seq - self._measured_at) & MAX_SEQ
+        if self._measured_at is None:
+            return np.empty(0, np.float32)
+        half = (
+            MAX_SEQ // 2 + 1
+        )  # numbers wrap: a report is dated before or after the block, whichever is nearer
+        age = (seq - self._measured_at + half) % (MAX_SEQ + 1) - half
         return self._history.features(max(age, 1), self.predictor.table.length_logit(bits))
 
     def _decide(self, bits: int | None, seq: int, features: np.ndarray) -> Decision | None:
@@ -151,14 +156,15 @@ class Selector:
         if sent is None:
             return None
         decision = sent.decision
-        self._prober.observe(decision.bler)
-        if self._history.seen:
-            expected = self.predictor.table.bler(sent.snr_db, sent.bits)[decision.mcs]
-            self._history.outcome((not ack) - expected)
         if sent.by_fallback:
             self._fallback.feedback(seq, ack)
-        else:
-            self._fallback.observe(sent.snr_db, decision.mcs, ack, sent.bits)
+        if decision.features.size:
+            snr_db = float(ft.snr_db(decision.features))
+            expected = self.predictor.table.bler(snr_db, sent.bits)[decision.mcs]
+            self._history.outcome((not ack) - expected)
+            self._prober.observe(decision.bler)
+            if not sent.by_fallback:
+                self._fallback.observe(snr_db, decision.mcs, ack, sent.bits)
         return decision
 
 
@@ -193,6 +199,8 @@ class LightTune:
         decision = self.selector.outcome(seq, ack)
         if decision is None:
             return False
-        if self.tuner is not None and self.tuner.learn(self.link, decision.features, decision.mcs, ack)[0]:
+        if self.tuner is None or not decision.features.size:
+            return True
+        if self.tuner.learn(self.link, decision.features, decision.mcs, ack)[0]:
             self.selector.load(*self.tuner.model(self.link))
         return True

@@ -119,7 +119,7 @@ class McsTable:
             ValueError: there is none.
         """
         if name not in TABLES:
-            raise ValueError(f"MCS table {name!r}: there are {', '.join(TABLES)}")
+            raise ValueError(f"table = {name!r}: give one of {', '.join(TABLES)}")
         return cls.amc() if name == "amc" else cls.nr_pdsch(int(name[-1]))
 
     @classmethod

@@ -52,7 +52,7 @@ class Decision:
         mcs: index into the adapter's MCS table.
         bler: predicted probability of a NACK, strictly inside (0, 1).
         features: link features at decision time, shape ``(n_features,)``, float32; empty for adapters
-            that use none.
+            that use none, and before the first report: there is nothing to learn from such a block.
         version: version of the weights that decided; -1 where the decision did not come from the model.
         probe: the block was sent above the greedy choice in order to learn.
     """

@@ -229,7 +229,8 @@ class Predictor:
         margin = self.table.threshold[mcs] + slope * ft.length_logit(features)[..., None]
         t = scale * (margin - (mu + weights.offset_db)[..., None])
         k = self._thresholds[mcs]
-        signs, r, inputs, trunk = self.shape.signs, x, [], np.empty(weights.b.shape)
+        signs, r, inputs = self.shape.signs, x, []
+        trunk = np.empty((*x.shape[:-1], *weights.b.shape[-2:]))
         for index, matrix in enumerate(weights.W):
             inputs.append(r)
             trunk[..., index, :] = np.matmul(matrix, r[..., None])[..., 0]

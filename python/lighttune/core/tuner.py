@@ -86,7 +86,7 @@ class Tuner:
             ack: outcome, scalar or ``(n,)``.
 
         Returns:
-            bool ``(n,)``: the sample changed its link's weights.
+            bool ``(n,)``: the sample changed its link's model, the weights or their health.
 
         Raises:
             ValueError: shapes differ, a feature is not finite, or an MCS is not in the table.
@@ -120,12 +120,13 @@ class Tuner:
     def _learn_once(
         self, rows: np.ndarray, features: np.ndarray, mcs: np.ndarray, nack: np.ndarray
     ) -> np.ndarray:
-        """Take one outcome for each row, each row once; True where the weights changed."""
+        """Take one outcome for each row, each row once; True where the weights or their health changed."""
         weights = Weights(self.predictor.shape, self._flat[rows])
         act = self.predictor.forward(weights, features, mcs[:, None])
         bler = sigmoid(act.logit[:, 0])
         offline_bler = self.predictor.bler(self._offline, features, mcs[:, None])[:, 0]
         self._samples[rows] += 1
+        was_resting = self.guard.resting[rows] > 0
         tune = self.trigger.update(rows, bler, nack)
         worse = self.guard.update(rows, bler, offline_bler, nack)
         tune &= ~worse & (self.guard.resting[rows] == 0)
@@ -136,7 +137,7 @@ class Tuner:
         # What has lately done no worse than the offline weights is worth going back to.
         good = rows[~tune & (self.guard.excess[rows] <= 0)]
         self._held[good] = self._flat[good]
-        return tune | worse
+        return tune | worse | (was_resting != (self.guard.resting[rows] > 0))
 
     def _step(
         self, rows: np.ndarray, tune: np.ndarray, weights: Weights, act: Activations, nack: np.ndarray
