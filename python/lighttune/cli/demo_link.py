@@ -31,9 +31,8 @@ class Scenario:
     Args:
         mean_snr_db: mean SNR of the fading channel: a random walk.
         report_bias_db: what is added to every SNR report on its way back.
-        image: amplitude, relative to the signal, of the image that the receiver's front end adds (IQ
-            imbalance). It is alike in both long training symbols, so the SNR estimate does not see it; large
-            constellations suffer.
+        image: amplitude, relative to the signal, of the image that the receiver's IQ imbalance adds:
+            interference that follows the signal, unlike the noise that the model was trained with.
         phases: name, first and last slot of what happens.
         doppler_hz: maximum Doppler frequency.
         seed: of the walk, the fading, the noise and the payloads.
