@@ -30,14 +30,14 @@ class loopback_lighttune(gr.top_block):
             8, DOPPLER_HZ / SAMP_RATE, False, 4.0, 1, [0.0, 1.7, 3.4], [0.87, 0.44, 0.22], 8
         )
         self.noise = analog.noise_source_c(analog.GR_GAUSSIAN, NOISE, 2)
-        self.sum = blocks.add_cc()
+        self.adder = blocks.add_cc()
         self.rx = lighttune.amc_rx()
         self.acks = lighttune.ack_merge(timeout_s=0.5)
         self.show = blocks.message_debug()
 
-        self.connect(self.tx, self.fading, (self.sum, 0))
-        self.connect(self.noise, (self.sum, 1))
-        self.connect(self.sum, self.rx)
+        self.connect(self.tx, self.fading, (self.adder, 0))
+        self.connect(self.noise, (self.adder, 1))
+        self.connect(self.adder, self.rx)
 
         self.msg_connect(self.ticks, "strobe", self.packets, "generate")
         self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")

@@ -11,6 +11,7 @@ import os
 import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,6 +22,7 @@ from .mcs import McsTable
 from .predictor import N_SHAPE, Encoder, Predictor, Shape
 
 SCHEMA = 1
+_ABOUT = "lighttune"
 _LARGEST_FILE = 16 * 2**20  # a predictor has a few thousand weights; a larger file is not one
 _MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -36,13 +38,14 @@ def save_predictor(
     path = Path(path)
     tensors = {f"encoder.{f.name}": getattr(predictor.encoder, f.name) for f in fields(Encoder)}
     tensors["offline"] = predictor.offline
-    metadata = {
-        "schema": str(SCHEMA),
-        "features": json.dumps(NAMES),
-        "shape": json.dumps(asdict(predictor.shape)),
-        "table": json.dumps(asdict(predictor.table)),
-        "notes": json.dumps(notes or {}),
+    about = {
+        "schema": SCHEMA,
+        "features": NAMES,
+        "shape": asdict(predictor.shape),
+        "table": asdict(predictor.table),
+        "notes": notes or {},
     }
+    metadata = {_ABOUT: json.dumps(about)}  # one key: safetensors writes several in no fixed order
     blob = save({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, metadata)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
@@ -84,11 +87,15 @@ def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Pr
         raise ValueError(
             f"{path} is truncated or not a safetensors file ({error}): fetch or train it anew"
         ) from error
-    schema = metadata.get("schema")
-    if schema != str(SCHEMA):
+    try:
+        about = json.loads(metadata[_ABOUT])
+        schema = about["schema"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a LightTune model: no or garbled description ({error})") from error
+    if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema!r}: this version reads schema {SCHEMA}; train it anew")
     try:
-        predictor = _build(metadata, tensors)
+        predictor = _build(about, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not a whole LightTune model: {error}; fetch or train it anew") from error
     if table is not None and table.digest != predictor.table.digest:
@@ -110,13 +117,12 @@ def shipped_models() -> list[str]:
     return sorted(p.stem for p in _MODELS.glob("*.safetensors"))
 
 
-def _build(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Predictor:
-    if json.loads(metadata["features"]) != list(NAMES):
+def _build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Predictor:
+    if about["features"] != list(NAMES):
         raise ValueError("it was trained on other features than this version computes")
-    columns = json.loads(metadata["table"])
-    columns = {k: tuple(v) if isinstance(v, list) else v for k, v in columns.items()}
+    columns = {k: tuple(v) if isinstance(v, list) else v for k, v in about["table"].items()}
     table = McsTable(**columns)
-    shape = Shape(**{k: int(v) for k, v in json.loads(metadata["shape"]).items()})
+    shape = Shape(**{k: int(v) for k, v in about["shape"].items()})
     arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}
     hidden = arrays["w1"].shape[0]
     wanted = {
