@@ -17,9 +17,9 @@ STALL_S = 30.0
 _HELP = """\
 Run a real flowgraph twice over the same packets and the same channel realisation: first OLLA chooses the MCS
 of every packet, then LightTune does. Packets are OFDM-modulated, pass a Rayleigh-fading channel of 3 paths
-whose mean SNR walks between 14 and 30 dB, and are received again, all in GNU Radio blocks. In mid-run the SNR
-reports become 4 dB too high; then they are right again, but the receiver's front end has an IQ imbalance that
-adds an image at -20 dB to whatever it receives.
+whose mean SNR walks about 21 dB, and are received again, all in GNU Radio blocks. In mid-run the SNR reports
+become 4 dB too high; then they are right again, but the receiver's front end has an IQ imbalance that adds an
+image at -20 dB to whatever it receives.
 
 You get a table, and with --plot and --json a picture and all figures.
 """

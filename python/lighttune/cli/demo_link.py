@@ -60,8 +60,10 @@ def make_scenario(packets: int, seed: int) -> Scenario:
     if packets < 30:
         raise ValueError(f"packets = {packets}: give 30 or more")
     rng = np.random.default_rng(seed)
-    walk = 22 + np.cumsum(rng.normal(0, 0.3, packets))
-    walk = 14 + np.abs((walk - 14 + 16) % 32 - 16)  # reflected at 14 and 30 dB
+    walk, level_db = np.empty(packets), 21.0
+    for slot, step_db in enumerate(rng.normal(0, 0.6, packets)):
+        level_db += step_db + 0.01 * (21.0 - level_db)  # reverts to 21 dB, spread 4.2 dB
+        walk[slot] = level_db
     a, b = packets // 3, 2 * packets // 3
     slot = np.arange(packets)
     return Scenario(

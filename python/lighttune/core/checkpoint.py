@@ -120,7 +120,7 @@ def shipped_models() -> list[str]:
 def _build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Predictor:
     if about["features"] != list(NAMES):
         raise ValueError("it was trained on other features than this version computes")
-    columns = {k: tuple(v) if isinstance(v, list) else v for k, v in about["table"].items()}
+    columns: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in about["table"].items()}
     table = McsTable(**columns)
     shape = Shape(**{k: int(v) for k, v in about["shape"].items()})
     arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}
