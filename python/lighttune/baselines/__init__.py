@@ -5,5 +5,6 @@ from .fixed import FixedMcs
 from .genie import Genie
 from .olla import Olla
 from .table import TableOnly
+from .trend_olla import TrendOlla
 
-__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly"]
+__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly", "TrendOlla"]
