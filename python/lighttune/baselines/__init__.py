@@ -5,6 +5,7 @@ from .fixed import FixedMcs
 from .genie import Genie
 from .olla import Olla
 from .table import TableOnly
+from .thompson import ThompsonSampling
 from .trend_olla import TrendOlla
 
-__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly", "TrendOlla"]
+__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly", "ThompsonSampling", "TrendOlla"]
