@@ -20,16 +20,13 @@ def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tm
         packets = document["packets"][run]
         assert len(packets["mcs"]) == 90
         assert None not in packets["mcs"]
-        assert (
-            sum(a is not None for a in packets["ack"]) == 90
-        )  # every packet's fate is known, time-outs included
+        assert None not in packets["ack"]  # every packet's fate is known, time-outs included
         assert 0 <= of_run["all"]["residual_bler"] < 0.6
         assert of_run["all"]["goodput_kbps"] > 50
         assert of_run["decision_latency_us"]["p99"] >= of_run["decision_latency_us"]["median"] > 0
-    # Up to a time-out that a busy machine may cause, both runs met the same channel.
-    assert document["packets"]["olla"]["snr_db"][0] == pytest.approx(
-        document["packets"]["lighttune"]["snr_db"][0]
-    )
+    # Both runs meet the same channel and the same noise: their first reports agree.
+    first = [document["packets"][run]["snr_db"][0] for run in ("olla", "lighttune")]
+    assert first[0] == pytest.approx(first[1])
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -105,7 +105,6 @@ class StopAndWait(gr.basic_block):
     def __init__(self, payloads: list[bytes]) -> None:
         gr.basic_block.__init__(self, name="stop_and_wait", in_sig=None, out_sig=None)
         self.sent_s = np.full(len(payloads), np.nan)
-        self.done = threading.Event()
         self.acked = 0
         self.next = 0
         self._pdus = [
@@ -119,7 +118,6 @@ class StopAndWait(gr.basic_block):
     def send(self) -> None:
         """Send the next packet, if there is one left."""
         if self.next == len(self._pdus):
-            self.done.set()
             return
         seq, self.next = self.next, self.next + 1
         self.sent_s[seq] = time.perf_counter()
@@ -162,6 +160,7 @@ class Recorder(gr.basic_block):
         gr.basic_block.__init__(self, name="recorder", in_sig=None, out_sig=None)
         self.record = Record(packets)
         self.chosen_s = np.full(packets, np.nan)
+        self.done = threading.Event()  # the last packet's fate is written down
         for port in ("pdu", "decision", "feedback", "csi", "status"):
             self.message_port_register_in(pmt.intern(port))
             self.set_msg_handler(pmt.intern(port), getattr(self, f"on_{port}"))
@@ -184,6 +183,8 @@ class Recorder(gr.basic_block):
         """A packet's fate is known."""
         seen = pmt.to_python(message)
         self.record.ack[seen["seq"]] = seen["ack"]
+        if seen["seq"] == self.record.packets - 1:
+            self.done.set()
 
     def on_csi(self, message: pmt.pmt_base) -> None:
         """A report arrived at the selector."""
@@ -279,8 +280,8 @@ class DemoLink(gr.top_block):
 
     @property
     def finished(self) -> threading.Event:
-        """Set when the last packet's fate is known."""
-        return self.source.done
+        """Set when the last packet's fate is known and recorded."""
+        return self.recorder.done
 
     def begin(self) -> None:
         """Start the flowgraph and send the first packet."""
