@@ -4,8 +4,9 @@
 from .fixed import FixedMcs
 from .genie import Genie
 from .olla import Olla
+from .salad import Salad
 from .table import TableOnly
 from .thompson import ThompsonSampling
 from .trend_olla import TrendOlla
 
-__all__ = ["FixedMcs", "Genie", "Olla", "TableOnly", "ThompsonSampling", "TrendOlla"]
+__all__ = ["FixedMcs", "Genie", "Olla", "Salad", "TableOnly", "ThompsonSampling", "TrendOlla"]
