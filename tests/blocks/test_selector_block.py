@@ -251,6 +251,13 @@ def test_a_model_file_that_is_no_model_is_refused_at_construction(tmp_path):
         lighttune.mcs_selector("no-such-model")
 
 
+@pytest.mark.parametrize("block", [lighttune.mcs_selector, lighttune.tuner])
+def test_a_model_of_another_mcs_table_is_refused_at_construction(block):
+    block("amc", table="amc")
+    with pytest.raises(ValueError, match=r"trained for the MCS table 'amc'.*not for 'nr-pdsch-1'"):
+        block("amc", table="nr-pdsch-1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -2,6 +2,7 @@
 """MCS tables."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -89,3 +90,24 @@ def test_overhead_makes_a_fast_mcs_worth_less_for_short_packets():
 def test_curves_of_another_schema_or_without_a_key_are_refused(curves):
     with pytest.raises(ValueError, match=r"schema|lack"):
         McsTable.from_curves("x", curves)
+
+
+def test_a_table_is_found_by_name_or_in_a_curves_file(tmp_path):
+    assert McsTable.named("nr-pdsch-2") == McsTable.nr_pdsch(2)
+    rows = [
+        {"modulation_order": 2, "code_rate": 0.5, "threshold_db": 3.0, "slope_db": 0.4},
+        {"modulation_order": 2, "code_rate": 0.75, "threshold_db": 6.0, "slope_db": 0.4},
+    ]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"schema": 1, "payload_bytes": 100, "overhead_symbols": 10, "mcs": rows}))
+    table = McsTable.named(str(path))
+    assert (table.name, len(table), table.reference_bits) == ("mine", 2, 800)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"schema": 1}'])
+def test_a_curves_file_that_is_missing_or_garbled_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=r"mine\.json"):
+        McsTable.named(str(path))

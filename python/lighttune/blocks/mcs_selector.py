@@ -33,6 +33,8 @@ class mcs_selector(SelectorBlock):
         bler_target: inside (0, 1): of the objective ``"target"``, and of the OLLA that stands by.
         probe_budget: share of the predicted goodput that probing may cost, 0 to 0.2.
         max_links: links that are kept at most, 1 to 65536.
+        table: name of the MCS table that the PHY uses (``"amc"``, ``"nr-pdsch-1"``, ... or a curves file): a
+            model of another table is refused. Empty: the model's own.
         tuner_timeout_s: silence of the tuner after which OLLA takes over, in seconds, above 0.
 
     Raises:
@@ -48,10 +50,11 @@ class mcs_selector(SelectorBlock):
         probe_budget: float = 0.01,
         max_links: int = 1024,
         tuner_timeout_s: float = 2.0,
+        table: str = "",
     ) -> None:
         if not 0 < tuner_timeout_s < math.inf:
             raise ValueError(f"tuner_timeout_s = {tuner_timeout_s!r}: give a time in seconds above 0")
-        predictor = model if isinstance(model, Predictor) else load_model(model)
+        predictor = model if isinstance(model, Predictor) else load_model(model, table)
         policy = SelectionPolicy(objective, bler_target, probe_budget)
 
         def make() -> Selector:

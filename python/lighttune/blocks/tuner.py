@@ -48,6 +48,7 @@ class tuner(MessageBlock):
         queue_limit: messages that may wait for the worker, 1 or more; the oldest is dropped beyond it.
         max_links: links that are kept at most, 1 to 65536.
         pending_limit: decisions that may wait for their feedback, 1 or more; the oldest expires beyond it.
+        table: as of `mcs_selector`.
         trigger: thresholds; None for the defaults.
         guards: bounds; None for the defaults.
 
@@ -65,6 +66,7 @@ class tuner(MessageBlock):
         queue_limit: int = 4096,
         max_links: int = 1024,
         pending_limit: int = 16384,
+        table: str = "",
         trigger: TriggerPolicy | None = None,
         guards: GuardPolicy | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class tuner(MessageBlock):
                 f"queue_limit = {queue_limit!r}, pending_limit = {pending_limit!r}: give 1 or more of each"
             )
         check_max_links(max_links)
-        predictor = model if isinstance(model, Predictor) else load_model(model)
+        predictor = model if isinstance(model, Predictor) else load_model(model, table)
         trigger = trigger or TriggerPolicy()
         trigger = replace(trigger, always=always or trigger.always)
         self._tuner = core.Tuner(predictor, rule, trigger, guards, max_links)

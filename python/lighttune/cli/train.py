@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--table", choices=TABLES, default="amc", help="MCS table (default: %(default)s)")
+    add("--table", default="amc", help=f"{', '.join(TABLES)}, or a curves file, .json (default: %(default)s)")
     add("--out", type=Path, help="model file to write (default: the shipped models/TABLE.safetensors)")
     add("--seed", type=int, default=1, help="of the channels and the training (default: %(default)s)")
     add("--links", type=int, default=2000, help="links to train on (default: %(default)s)")
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < lowest:
             raise ValueError(f"--{name} {getattr(args, name)}: give {lowest} or more")
     table = McsTable.named(args.table)
-    out = args.out or Path(__file__).resolve().parent.parent / "models" / f"{args.table}.safetensors"
+    out = args.out or Path(__file__).resolve().parent.parent / "models" / f"{table.name}.safetensors"
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out {out}: there is no folder {out.resolve().parent}")
     console = Console()

@@ -106,10 +106,20 @@ def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Pr
     return predictor
 
 
-def load_model(model: str | os.PathLike) -> Predictor:
-    """Read a shipped model by its name (``"amc"``) or a model file by its path; see `load_predictor`."""
+def load_model(model: str | os.PathLike, table: str = "") -> Predictor:
+    """Read a shipped model by its name (``"amc"``) or a model file by its path.
+
+    Args:
+        model: name or path.
+        table: name of the MCS table that the link uses (`McsTable.named`): it must be the model's. Empty for
+            the model's own.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_predictor` and `McsTable.named`.
+    """
     shipped = _MODELS / f"{model}.safetensors"
-    return load_predictor(shipped if str(model) in shipped_models() else model)
+    path = shipped if str(model) in shipped_models() else model
+    return load_predictor(path, McsTable.named(table) if table else None)
 
 
 def shipped_models() -> list[str]:

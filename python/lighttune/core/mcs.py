@@ -113,13 +113,21 @@ class McsTable:
 
     @classmethod
     def named(cls, name: str) -> McsTable:
-        """The table of that name, one of `TABLES`.
+        """The table of that name, one of `TABLES`, or the one in a curves file (see `from_curves`).
+
+        Args:
+            name: a name, or the path of a file that ends in ``.json``.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no such table, or the file is missing or garbled.
         """
+        if name.endswith(".json"):
+            try:
+                return cls.from_curves(Path(name).stem, json.loads(Path(name).read_text()))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"table = {name!r}: {error}") from error
         if name not in TABLES:
-            raise ValueError(f"table = {name!r}: give one of {', '.join(TABLES)}")
+            raise ValueError(f"table = {name!r}: give one of {', '.join(TABLES)}, or a curves file (.json)")
         return cls.amc() if name == "amc" else cls.nr_pdsch(int(name[-1]))
 
     @classmethod
@@ -159,8 +167,8 @@ class McsTable:
         Raises:
             ValueError: the document has another schema or lacks a key.
         """
-        if curves.get("schema") != 1:
-            raise ValueError(f"curves have schema {curves.get('schema')!r}: this version reads schema 1")
+        if not isinstance(curves, dict) or curves.get("schema") != 1:
+            raise ValueError("the curves are not of schema 1, which this version reads: measure them anew")
         try:
             rows = curves["mcs"]
             return cls(
