@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""When to tune: only while the predictor performs worse than a threshold.
 
-Of ``p``, the BLER predicted for the block that was sent, and its outcome ``n`` (1 for NACK), three
-statistics are kept with exponential memory ``lambda``, each standardised by what a calibrated predictor
-would show:
+The predictor's performance is judged against a few ways in which it could be wrong. With ``z`` the logit of
+the BLER that was predicted for the block that was sent, and ``n`` its outcome (1 for NACK), each alternative
+``a`` has a logit of its own,
 
-    residual, fast and slow:   Z = sum(lambda^i (n - p)) / sqrt(sum(lambda^2i p (1 - p)))
-    excess log loss, slow:     sum(lambda^i (loss - H(p))) / sqrt(sum(lambda^2i p (1 - p) logit(p)^2))
+    z_a = z - scale * shift_db     the SINR is higher than the predictor thinks, by -3, -1.5, 1.5, 3 dB
+    z_a = z / 2                    the waterfall is half as steep, or there is a floor
 
-with ``H(p)`` the entropy, that is, the loss that the predictor itself expects. For a calibrated predictor
-each has mean 0 and variance 1, so one threshold serves them all. The residuals see a bias in either
-direction; the excess loss also sees a wrong slope.
+(``scale``: slope of the logit over the SINR, `predictor.Activations`). The evidence for it, in nats, is
+E. S. Page's cumulative sum of log-likelihood ratios (Biometrika 41, 1954):
+
+    g_a <- max(0, g_a + log P(n | z_a) - log P(n | z))
+
+For a predictor that is right every ``g_a`` falls back to 0 again and again: its mean step is minus a
+Kullback-Leibler divergence. One that is too optimistic, too pessimistic or too steep lets one of them rise.
+Tuning starts when the largest exceeds ``on`` and ends when all are below ``off``. Evidence is kept up to
+``on`` and no further, so that what is mended is soon forgotten.
 """
 
 from __future__ import annotations
@@ -19,79 +25,76 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SHIFTS_DB = (-3.0, -1.5, 1.5, 3.0)
+_LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
+_LARGEST_STEP = 5.0
+
 
 @dataclass(frozen=True)
 class TriggerPolicy:
     """Thresholds of the trigger.
 
     Args:
-        on: tune from the moment when a statistic's magnitude exceeds this (standard deviations).
-        off: stop when all are below this; 0 < off <= on.
-        fast, slow: memories in blocks, at least 2.
-        hold: blocks for which tuning goes on at least.
+        on: evidence in nats that starts tuning, above 0.
+        off: evidence below which tuning ends, 0 < off <= on.
+        hold: blocks for which tuning goes on at least, 0 or more.
         always: tune on every block: the reference that the trigger is judged against.
 
     Raises:
         ValueError: a value is out of range.
     """
 
-    on: float = 3.3
-    off: float = 1.5
-    fast: float = 24.0
-    slow: float = 128.0
-    hold: int = 8
+    on: float = 7.0
+    off: float = 1.0
+    hold: int = 24
     always: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.off <= self.on < np.inf:
             raise ValueError(f"on = {self.on!r}, off = {self.off!r}: give 0 < off <= on")
-        if not (2 <= self.fast < np.inf and 2 <= self.slow < np.inf) or self.hold < 0:
-            raise ValueError(
-                f"fast = {self.fast!r}, slow = {self.slow!r}, hold = {self.hold!r}: at least 2, 2 and 0"
-            )
+        if self.hold < 0:
+            raise ValueError(f"hold = {self.hold!r}: give 0 blocks or more")
 
 
 class Trigger:
-    """The trigger's statistics for ``capacity`` links, addressed by row."""
+    """The evidence against the predictors of ``capacity`` links, addressed by row."""
 
     def __init__(self, policy: TriggerPolicy, capacity: int) -> None:
         self.policy = policy
-        decay = 1.0 - 1.0 / np.array([policy.fast, policy.slow, policy.slow])
-        self._decay = decay
-        self.sums = np.zeros((capacity, 3))
-        self.variances = np.zeros((capacity, 3))
+        self.evidence = np.zeros((capacity, len(SHIFTS_DB) + 1))
         self.active = np.full(capacity, policy.always)
         self.held = np.zeros(capacity, np.int64)
         self.fired = np.zeros(capacity, np.int64)
 
-    def statistics(self, rows: np.ndarray) -> np.ndarray:
-        """Standardised residual (fast, slow) and excess loss (slow), shape ``(n_rows, 3)``."""
-        # One typical block's variance as a floor: the first NACK of a young window proves nothing.
-        return self.sums[rows] / np.sqrt(np.maximum(self.variances[rows], 0.25))
+    def update(self, rows: np.ndarray, logit: np.ndarray, scale: np.ndarray, nack: np.ndarray) -> np.ndarray:
+        """Take one outcome for each row (each row once) and say which should tune, bool ``(n_rows,)``.
 
-    def update(self, rows: np.ndarray, bler: np.ndarray, nack: np.ndarray) -> np.ndarray:
-        """Take one outcome for each row (each row once) and say which should tune, bool ``(n_rows,)``."""
-        logit = np.log(bler) - np.log1p(-bler)
-        residual = nack - bler
-        excess = -residual * logit  # loss - H(p) = -(n - p) logit(p)
-        variance = bler * (1.0 - bler)
-        new = np.stack([residual, residual, excess], axis=1)
-        self.sums[rows] = self._decay * self.sums[rows] + new
-        spread = np.stack([variance, variance, variance * logit**2], axis=1)
-        self.variances[rows] = self._decay**2 * self.variances[rows] + spread
+        Args:
+            rows: which links.
+            logit: of the predicted BLER of the block that was sent.
+            scale: slope of that logit over the SINR, per dB, above 0.
+            nack: 1.0 for NACK, 0.0 for ACK.
+        """
+        sign = (1.0 - 2.0 * nack)[:, None]
+        alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
+        logit = np.minimum(np.maximum(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)
+        alternatives[:, :-1] = logit[:, None] - scale[:, None] * np.array(SHIFTS_DB)
+        alternatives[:, -1] = 0.5 * logit
+        step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
+        evidence = np.maximum(self.evidence[rows] + np.maximum(step, -_LARGEST_STEP), 0.0)
+        largest = evidence.max(axis=1)
+        was = self.active[rows]
+        start = ~was & (largest > self.policy.on)
+        evidence[start] = 0.0  # from here on it is the tuned predictor that is judged
+        self.evidence[rows] = np.minimum(evidence, self.policy.on)
         if self.policy.always:
             return np.ones(len(rows), bool)
-        z = np.abs(self.statistics(rows)[:, :2]).max(axis=1)
-        z = np.maximum(z, self.statistics(rows)[:, 2])  # a loss below the expected one is no fault
-        was = self.active[rows]
-        start = ~was & (z > self.policy.on)
-        stop = was & (z < self.policy.off) & (self.held[rows] >= self.policy.hold)
+        stop = was & (largest < self.policy.off) & (self.held[rows] >= self.policy.hold)
         self.held[rows] = np.where(start, 0, self.held[rows] + 1)
         self.fired[rows] += start
         self.active[rows] = (was | start) & ~stop
         return self.active[rows]
 
     def forget(self, rows: np.ndarray) -> None:
-        """Start the statistics of these rows afresh: the weights that they judged are gone."""
-        self.sums[rows] = 0.0
-        self.variances[rows] = 0.0
+        """Drop the evidence of these rows: the weights that it speaks of are gone."""
+        self.evidence[rows] = 0.0

@@ -127,7 +127,7 @@ class Tuner:
         offline_bler = self.predictor.bler(self._offline, features, mcs[:, None])[:, 0]
         self._samples[rows] += 1
         was_resting = self.guard.resting[rows] > 0
-        tune = self.trigger.update(rows, bler, nack)
+        tune = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
         worse = self.guard.update(rows, bler, offline_bler, nack)
         tune &= ~worse & (self.guard.resting[rows] == 0)
         if tune.any():
@@ -175,7 +175,6 @@ class Tuner:
         row = self._rows.get(link)
         if row is None:
             return {}
-        fast, slow, loss = self.trigger.statistics(np.array([row]))[0]
         return {
             "tuning": bool(self.trigger.active[row] and self.guard.resting[row] == 0),
             "samples": int(self._samples[row]),
@@ -185,9 +184,7 @@ class Tuner:
             "rollbacks": int(self.guard.rollbacks[row]),
             "healthy": bool(self.guard.resting[row] == 0),
             "offset_db": float(self._flat[row, 0]),
-            "z_fast": float(fast),
-            "z_slow": float(slow),
-            "z_loss": float(loss),
+            "evidence": float(self.trigger.evidence[row].max()),
         }
 
     @property
