@@ -18,7 +18,7 @@ def run_trigger(rng, trigger, blocks, true_logit):
     for _ in range(blocks):
         logit = rng.normal(-2.2, 1.0, len(ROWS))
         nack = (rng.random(len(ROWS)) < sigmoid(true_logit(logit))).astype(float)
-        active.append(trigger.update(ROWS, logit, np.full(len(ROWS), 2.0), nack))
+        active.append(trigger.update(ROWS, logit, np.full(len(ROWS), 2.0), nack)[0])
     return np.array(active)
 
 
@@ -56,17 +56,26 @@ def test_tuning_stops_when_the_predictor_is_right_again(rng):
 def test_tuning_holds_for_a_while_at_least(rng):
     trigger = Trigger(TriggerPolicy(hold=24), 1)
     row = np.array([0])
-    while not trigger.update(row, np.array([-2.0]), np.array([2.0]), np.array([1.0]))[0]:
+    while not trigger.update(row, np.array([-2.0]), np.array([2.0]), np.array([1.0]))[0][0]:
         pass
     nacks = np.arange(100) % 8 == 4  # as often as a logit of -2 says
-    held = [trigger.update(row, np.array([-2.0]), np.array([2.0]), np.array([float(n)]))[0] for n in nacks]
+    held = [trigger.update(row, np.array([-2.0]), np.array([2.0]), np.array([float(n)]))[0][0] for n in nacks]
     assert all(held[:24])
     assert not held[-1]
 
 
 def test_one_outcome_against_all_odds_does_not_fire(rng):
     trigger, row = Trigger(TriggerPolicy(), 1), np.array([0])
-    assert not trigger.update(row, np.array([-15.0]), np.array([0.5]), np.array([1.0]))[0]
+    assert not trigger.update(row, np.array([-15.0]), np.array([0.5]), np.array([1.0]))[0][0]
+
+
+def test_only_evidence_for_a_higher_snr_says_by_how_much():
+    for nack, logit, expected in ((0.0, -0.5, 3.0), (1.0, -3.0, 0.0)):
+        trigger, row, found = Trigger(TriggerPolicy(), 1), np.array([0]), 0.0
+        for _ in range(60):
+            _, higher_db = trigger.update(row, np.array([logit]), np.array([2.0]), np.array([nack]))
+            found = max(found, higher_db[0])
+        assert found == expected
 
 
 def test_the_always_on_trigger_is_always_on(rng):

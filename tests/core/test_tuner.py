@@ -51,6 +51,16 @@ def test_tuning_halves_the_error_of_a_biased_report(rng, plain_predictor, rule, 
     assert tuner.state(0)["offset_db"] == pytest.approx(-bias_db, abs=1.5)
 
 
+def test_reports_that_are_suddenly_right_again_do_not_leave_a_link_pessimistic(plain_predictor, rng):
+    """Only ACKs come then; the evidence in them is enough."""
+    tuner = Tuner(plain_predictor)
+    for bias_db in (4.0, 0.0):
+        features, mcs, ack, _ = samples(plain_predictor, rng, 300, bias_db)
+        for row in range(300):
+            tuner.learn(0, features[row], mcs[row], ack[row])
+    assert tuner.state(0)["offset_db"] == pytest.approx(0.0, abs=1.5)
+
+
 def test_a_link_that_needs_no_tuning_is_seldom_tuned(rng, plain_predictor):
     features, mcs, ack, _ = samples(plain_predictor, rng, 1500)
     tuner = Tuner(plain_predictor)

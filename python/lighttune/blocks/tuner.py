@@ -31,6 +31,7 @@ HEARTBEAT_S = 0.5
 _PUBLISH_S = 0.01  # a link's model is published 100 times a second at most
 _BATCH = 32  # samples that are learnt in one call at most: what one numpy call amortises well
 _BATCH_S = 0.01  # and no more than the pace allows in this time, so that pacing stays even
+_GIVE_WAY_S = 0.002  # what woke the worker may also set off the next decision: that goes first
 _LINKS_IN_STATUS = 16
 
 
@@ -174,8 +175,8 @@ class tuner(MessageBlock):
                 wait_s = min(wait_s, next_learn_s - time.monotonic())
                 if wait_s > 0:
                     end.wait(wait_s)  # at its pace: new messages change nothing
-            elif wait_s > 0:
-                self._wake.wait(wait_s)
+            elif wait_s > 0 and self._wake.wait(wait_s):
+                end.wait(_GIVE_WAY_S)
             self._wake.clear()
 
     def _gather(self, now_s: float) -> list[Sample]:

@@ -15,8 +15,11 @@ E. S. Page's cumulative sum of log-likelihood ratios (Biometrika 41, 1954):
 
 For a predictor that is right every ``g_a`` falls back to 0 again and again: its mean step is minus a
 Kullback-Leibler divergence. One that is too optimistic, too pessimistic or too steep lets one of them rise.
-Tuning starts when the largest exceeds ``on`` and ends when all are below ``off``. Evidence is kept up to
-``on`` and no further, so that what is mended is soon forgotten.
+Tuning starts when the largest exceeds ``on`` and ends when all are below ``off``. Evidence that has exceeded
+``on`` is spent: from then on it is the tuned predictor that is judged.
+
+A predictor that is too pessimistic shows in ACKs alone, and each of them moves it little. So where the spent
+evidence is for a higher SINR, the trigger also says how much higher, and the tuner goes there.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SHIFTS_DB = (-3.0, -1.5, 1.5, 3.0)
+_HIGHER_DB = np.array([max(shift, 0.0) for shift in SHIFTS_DB] + [0.0])
 _LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
 _LARGEST_STEP = 5.0
 
@@ -37,7 +41,7 @@ class TriggerPolicy:
     Args:
         on: evidence in nats that starts tuning, above 0.
         off: evidence below which tuning ends, 0 < off <= on.
-        hold: blocks for which tuning goes on at least, 0 or more.
+        hold: blocks after the last firing for which tuning goes on at least, 0 or more.
         always: tune on every block: the reference that the trigger is judged against.
 
     Raises:
@@ -66,14 +70,20 @@ class Trigger:
         self.held = np.zeros(capacity, np.int64)
         self.fired = np.zeros(capacity, np.int64)
 
-    def update(self, rows: np.ndarray, logit: np.ndarray, scale: np.ndarray, nack: np.ndarray) -> np.ndarray:
-        """Take one outcome for each row (each row once) and say which should tune, bool ``(n_rows,)``.
+    def update(
+        self, rows: np.ndarray, logit: np.ndarray, scale: np.ndarray, nack: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take one outcome for each row (each row once).
 
         Args:
             rows: which links.
             logit: of the predicted BLER of the block that was sent.
             scale: slope of that logit over the SINR, per dB, above 0.
             nack: 1.0 for NACK, 0.0 for ACK.
+
+        Returns:
+            which rows should tune, bool ``(n_rows,)``; and by how many dB the SINR just proved higher
+            than the predictor thinks, 0 or more, ``(n_rows,)``.
         """
         sign = (1.0 - 2.0 * nack)[:, None]
         alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
@@ -83,17 +93,18 @@ class Trigger:
         step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
         evidence = np.maximum(self.evidence[rows] + np.maximum(step, -_LARGEST_STEP), 0.0)
         largest = evidence.max(axis=1)
-        was = self.active[rows]
-        start = ~was & (largest > self.policy.on)
-        evidence[start] = 0.0  # from here on it is the tuned predictor that is judged
-        self.evidence[rows] = np.minimum(evidence, self.policy.on)
+        fire = largest > self.policy.on
+        higher_db = np.where(fire, _HIGHER_DB[evidence.argmax(axis=1)], 0.0)
+        evidence[fire] = 0.0
+        self.evidence[rows] = evidence
         if self.policy.always:
-            return np.ones(len(rows), bool)
+            return np.ones(len(rows), bool), np.zeros(len(rows))
+        was = self.active[rows]
         stop = was & (largest < self.policy.off) & (self.held[rows] >= self.policy.hold)
-        self.held[rows] = np.where(start, 0, self.held[rows] + 1)
-        self.fired[rows] += start
-        self.active[rows] = (was | start) & ~stop
-        return self.active[rows]
+        self.held[rows] = np.where(fire, 0, self.held[rows] + 1)
+        self.fired[rows] += fire & ~was
+        self.active[rows] = (was | fire) & ~stop
+        return self.active[rows], higher_db
 
     def forget(self, rows: np.ndarray) -> None:
         """Drop the evidence of these rows: the weights that it speaks of are gone."""

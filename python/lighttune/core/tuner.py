@@ -9,7 +9,7 @@ import numpy as np
 
 from .guards import GuardPolicy, LossGuard, bounded, project
 from .mcs import sigmoid
-from .predictor import Activations, Predictor, Weights
+from .predictor import OFFSET, Activations, Predictor, Weights
 from .rules import Rule, make_rule
 from .trigger import Trigger, TriggerPolicy
 
@@ -127,11 +127,11 @@ class Tuner:
         offline_bler = self.predictor.bler(self._offline, features, mcs[:, None])[:, 0]
         self._samples[rows] += 1
         was_resting = self.guard.resting[rows] > 0
-        tune = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
+        tune, higher_db = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
         worse = self.guard.update(rows, bler, offline_bler, nack)
         tune &= ~worse & (self.guard.resting[rows] == 0)
         if tune.any():
-            self._step(rows, tune, weights, act, nack)
+            self._step(rows, tune, weights, act, nack, higher_db)
         if worse.any():
             self._roll_back(rows[worse])
         # What has lately done no worse than the offline weights is worth going back to.
@@ -140,10 +140,17 @@ class Tuner:
         return tune | worse | (was_resting != (self.guard.resting[rows] > 0))
 
     def _step(
-        self, rows: np.ndarray, tune: np.ndarray, weights: Weights, act: Activations, nack: np.ndarray
+        self,
+        rows: np.ndarray,
+        tune: np.ndarray,
+        weights: Weights,
+        act: Activations,
+        nack: np.ndarray,
+        higher_db: np.ndarray,
     ) -> None:
         """Move the weights of the rows that should tune."""
         with np.errstate(all="ignore"):  # an insane step is caught by the finite check below
+            weights.flat[:, OFFSET] += higher_db
             weights.flat[...] += bounded(self.rule.direction(self.predictor, weights, act, nack), self.guards)
             project(weights, self._offline.flat, self.guards)
         finite = np.isfinite(weights.flat).all(axis=1)
