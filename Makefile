@@ -21,12 +21,13 @@ test: setup lint ## run all checks and tests
 	$(BIN)/python -m pytest
 
 lint: setup
-	$(BIN)/ruff check python tests examples
-	$(BIN)/ruff format --check python tests
+	$(BIN)/ruff check python tests examples bench
+	$(BIN)/ruff format --check python tests bench
 	$(BIN)/mypy
 
 curves: setup ## measure the modem's BLER curves anew (minutes), then retrain with `make train`
-	$(BIN)/lighttune modem-curves
+	$(BIN)/lighttune modem-curves --packets 600 --json python/lighttune/models/amc_curves.json \
+		--plot docs/results/modem/bler.png --table docs/results/modem/bler.md
 
 train: setup ## train the shipped predictor anew
 	$(BIN)/lighttune train
