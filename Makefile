@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint train curves install uninstall clean
+.PHONY: help setup demo test lint bench train curves install uninstall clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ lint: setup
 	$(BIN)/ruff check python tests examples bench
 	$(BIN)/ruff format --check python tests bench
 	$(BIN)/mypy
+
+bench: setup ## measure the figures of docs/results (some ten minutes)
+	$(BIN)/python bench/modem_figures.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/worlds.py
 
 curves: setup ## measure the modem's BLER curves anew (minutes), then retrain with `make train`
 	$(BIN)/lighttune modem-curves --packets 600 --json python/lighttune/models/amc_curves.json \
