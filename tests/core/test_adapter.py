@@ -65,6 +65,12 @@ def test_numbering_can_be_the_radios_own_and_wraps(selector, seq):
     assert selector.select().seq == (seq + 1) % 2**32
 
 
+@pytest.mark.parametrize("seq", [-1, 2**32])
+def test_a_number_that_cannot_travel_is_refused(selector, seq):
+    with pytest.raises(ValueError, match=f"seq = {seq}"):
+        selector.select(seq=seq)
+
+
 def test_the_age_of_a_report_is_counted_in_blocks_across_the_wrap(selector):
     selector.report(Csi(12.0, seq=MAX_SEQ - 1))
     assert np.exp(selector.select(seq=1).features[10]) == pytest.approx(3, rel=1e-5)

@@ -108,9 +108,14 @@ class Selector:
 
         Args:
             bits: its information bits; None for the table's reference length.
-            seq: its sequence number; None counts on from the last one.
+            seq: its sequence number, 0 to `MAX_SEQ`; None counts on from the last one.
+
+        Raises:
+            ValueError: ``seq`` is out of range.
         """
         seq = self._next_seq if seq is None else seq
+        if not 0 <= seq <= MAX_SEQ:
+            raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
         self._next_seq = (seq + 1) & MAX_SEQ
         features = self._features(bits, seq)
         decision = None
@@ -126,9 +131,8 @@ class Selector:
     def _features(self, bits: int | None, seq: int) -> np.ndarray:
         if self._measured_at is None:
             return np.empty(0, np.float32)
-        half = (
-            MAX_SEQ // 2 + 1
-        )  # numbers wrap: a report is dated before or after the block, whichever is nearer
+        # Numbers wrap: a report is dated before or after the block, whichever is nearer.
+        half = MAX_SEQ // 2 + 1
         age = (seq - self._measured_at + half) % (MAX_SEQ + 1) - half
         return self._history.features(max(age, 1), self.predictor.table.length_logit(bits))
 

@@ -82,8 +82,8 @@ class Trigger:
             nack: 1.0 for NACK, 0.0 for ACK.
 
         Returns:
-            which rows should tune, bool ``(n_rows,)``; and by how many dB the SINR just proved higher
-            than the predictor thinks, 0 or more, ``(n_rows,)``.
+            which rows should tune, bool ``(n_rows,)``; and by how many dB the SINR has just proved to
+            be higher than the predictor thinks, 0 or more, ``(n_rows,)``.
         """
         sign = (1.0 - 2.0 * nack)[:, None]
         alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
