@@ -51,6 +51,12 @@ class Bench:
         self.post(port, pmt.intern("settle"))
         until(lambda: sum(self.block.status()["dropped"].values()) > before, f"{port} to settle")
 
+    def report(self, **keys: Any) -> None:
+        """Post a CSI report and wait until it is taken: GNU Radio keeps no order between ports."""
+        before = self.block.status().get("reports", 0)
+        self.post("csi", message(**keys))
+        until(lambda: self.block.status().get("reports", 0) > before, "a report to be taken")
+
     def said(self) -> dict[str, Any]:
         """The last status that was published."""
         published = self.out["status"].messages

@@ -32,8 +32,7 @@ def make(plain_predictor):
 def test_a_pdu_leaves_with_its_mcs_and_the_decision_says_the_same(make, name):
     bench = make(name)
     with running(bench.top):
-        bench.post("csi", message(link=3, snr_db=12.0))
-        until(lambda: bench.block.status().get("reports"))
+        bench.report(link=3, snr_db=12.0)
         bench.post("pdu_in", pdu(100, link=3, colour="red"))
         until(lambda: bench.out["decision"].messages)
     metadata = pmt.to_python(pmt.car(bench.out["pdu_out"].messages[0]))
@@ -137,7 +136,7 @@ def test_weights_that_are_not_finite_hand_over_to_olla_until_good_ones_come(make
     weights = plain_predictor.offline.copy()
     weights[5] = math.nan
     with running(bench.top):
-        bench.post("csi", message(snr_db=12.0))
+        bench.report(snr_db=12.0)
         bench.post("model", message(version=4, weights=floats(weights)))
         until(lambda: bench.dropped("model: weights not finite"))
         bench.post("pdu_in", pdu())
@@ -156,7 +155,7 @@ def test_a_link_that_the_tuner_calls_unhealthy_is_olla_s_and_the_others_are_not(
     bench = make()
     with running(bench.top):
         for link in (0, 1):
-            bench.post("csi", message(link=link, snr_db=12.0))
+            bench.report(link=link, snr_db=12.0)
         weights = floats(plain_predictor.offline)
         bench.post("model", message(link=1, version=2, weights=weights, healthy=False))
         until(lambda: bench.block.status()["fallback_links"] == 1)
@@ -170,7 +169,7 @@ def test_a_link_that_the_tuner_calls_unhealthy_is_olla_s_and_the_others_are_not(
 def test_a_tuner_that_falls_silent_hands_all_links_to_olla_until_it_is_heard_again(make):
     bench = make(tuner_timeout_s=1.0)
     with running(bench.top):
-        bench.post("csi", message(snr_db=12.0))
+        bench.report(snr_db=12.0)
         bench.post("pdu_in", pdu())
         until(lambda: len(bench.out["decision"].messages) == 1)
         assert bench.block.status()["tuner"] == "not heard yet"

@@ -228,7 +228,7 @@ def test_a_selector_whose_tuner_was_killed_goes_on_by_olla_and_recovers(plain_pr
         return selector.out["decision"].dicts()[-1]
 
     with running(selector.top):
-        selector.post("csi", message(snr_db=12.0))
+        selector.report(snr_db=12.0)
         until(lambda: selector.block.status()["tuner"] == "heard")
         assert decide()["version"] == 0
         post(tuner, "decision", decided(1000, snr_db=DEATH_DB))
