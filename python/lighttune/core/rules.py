@@ -13,6 +13,7 @@ Which algorithm LightTune (arXiv 2604.12406) uses in detail is not public to us;
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,7 +46,7 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True)
-class _LayerLocal:
+class _LayerLocal(ABC):
     """What the layer-local rules share: the zeroth layer, and the way from the units to the weights."""
 
     offset_rate: float = 0.35
@@ -72,11 +73,11 @@ class _LayerLocal:
             matrix[...] = d_units[:, layer, :, None] * r[:, None, :]
         return step
 
+    @abstractmethod
     def local(
         self, act: Activations, signs: np.ndarray, u: np.ndarray, nack: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives of each layer's own loss by its ``h`` and its ``u``: ``(n_links, layers, width)``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
