@@ -214,7 +214,11 @@ class Predictor:
         return (self.table.threshold - self.table.threshold.mean()) / 10.0
 
     def forward(
-        self, weights: Weights, features: np.ndarray, mcs: np.ndarray | slice = slice(None)
+        self,
+        weights: Weights,
+        features: np.ndarray,
+        mcs: np.ndarray | slice = slice(None),
+        encoded: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     ) -> Activations:
         """Run the network for some candidates of each link.
 
@@ -222,8 +226,9 @@ class Predictor:
             weights: of one link, or of a batch (leading axes as in ``features``).
             features: shape (..., N_FEATURES).
             mcs: candidates: a slice for all links alike, or indices of shape (..., C).
+            encoded: what `Encoder` makes of ``features``, where the caller has it already.
         """
-        x, mu, sigma = self.encoder(features)
+        x, mu, sigma = self.encoder(features) if encoded is None else encoded
         slope = self.table.slope[mcs]
         scale = np.exp(weights.gamma)[..., None] / np.hypot(slope, (sigma / LOGISTIC_STD)[..., None])
         margin = self.table.threshold[mcs] + slope * ft.length_logit(features)[..., None]
@@ -233,10 +238,9 @@ class Predictor:
         trunk = np.empty((*x.shape[:-1], *weights.b.shape[-2:]))
         for index, matrix in enumerate(weights.W):
             inputs.append(r)
-            trunk[..., index, :] = np.matmul(matrix, r[..., None])[..., 0]
-            a = np.maximum(trunk[..., index, :] + weights.b[..., index, :], 0.0)
+            trunk[..., index, :] = np.matmul(matrix, r[..., None])[..., 0] + weights.b[..., index, :]
+            a = np.maximum(trunk[..., index, :], 0.0)
             r = a / np.sqrt(np.einsum("...i,...i->...", a, a) / a.shape[-1] + 1e-6)[..., None]
-        trunk += weights.b
         h = (signs * weights.v)[..., None, :, :] * t[..., None, None]
         h += (signs * weights.w)[..., None, :, :] * k[..., None, None]
         h += trunk[..., None, :, :]

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHIFTS_DB = (-3.0, -1.5, 1.5, 3.0)
-_HIGHER_DB = np.array([max(shift, 0.0) for shift in SHIFTS_DB] + [0.0])
+SHIFTS_DB = np.array([-3.0, -1.5, 1.5, 3.0])
+_HIGHER_DB = np.append(np.maximum(SHIFTS_DB, 0.0), 0.0)
 _LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
 _LARGEST_STEP = 5.0
 
@@ -88,7 +88,7 @@ class Trigger:
         sign = (1.0 - 2.0 * nack)[:, None]
         alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
         logit = np.minimum(np.maximum(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)
-        alternatives[:, :-1] = logit[:, None] - scale[:, None] * np.array(SHIFTS_DB)
+        alternatives[:, :-1] = logit[:, None] - scale[:, None] * SHIFTS_DB
         alternatives[:, -1] = 0.5 * logit
         step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
         evidence = np.maximum(self.evidence[rows] + np.maximum(step, -_LARGEST_STEP), 0.0)

@@ -122,9 +122,10 @@ class Tuner:
     ) -> np.ndarray:
         """Take one outcome for each row, each row once; True where the weights or their health changed."""
         weights = Weights(self.predictor.shape, self._flat[rows])
-        act = self.predictor.forward(weights, features, mcs[:, None])
+        sent, encoded = mcs[:, None], self.predictor.encoder(features)
+        act = self.predictor.forward(weights, features, sent, encoded)
         bler = sigmoid(act.logit[:, 0])
-        offline_bler = self.predictor.bler(self._offline, features, mcs[:, None])[:, 0]
+        offline_bler = sigmoid(self.predictor.forward(self._offline, features, sent, encoded).logit[:, 0])
         self._samples[rows] += 1
         was_resting = self.guard.resting[rows] > 0
         tune, higher_db = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)

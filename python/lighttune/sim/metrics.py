@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core import guards
 from .link import Trace
 
 _CLIP = 1e-6  # a prediction of exactly 0 or 1 would cost an infinite log loss
@@ -36,8 +37,7 @@ def error_rms(predicted: np.ndarray, true: np.ndarray) -> float:
 
 def log_loss(predicted: np.ndarray, ack: np.ndarray) -> np.ndarray:
     """Log loss in nats of each prediction against its outcome, clipped at 1e-6 from 0 and 1; shape kept."""
-    p = np.clip(np.asarray(predicted, float), _CLIP, 1 - _CLIP)
-    return -np.log(np.where(ack, 1 - p, p))
+    return guards.log_loss(np.clip(np.asarray(predicted, float), _CLIP, 1 - _CLIP), np.logical_not(ack))
 
 
 def summary(trace: Trace, slots: slice = slice(None)) -> dict[str, float]:
