@@ -23,12 +23,12 @@ FAULT_DB, DEATH_DB = 90.0, -59.0
 class PoisonedRule(LocalHead):
     """Raises an error at `FAULT_DB` and ends the thread at `DEATH_DB` (``t`` falls by 2 per dB of SINR)."""
 
-    def direction(self, predictor, weights, act, nack):
+    def direction(self, predictor, weights, act, outcome):
         if (act.t < -100).any():
             raise FloatingPointError("poison")
         if (act.t > 100).any():
             raise SystemExit
-        return super().direction(predictor, weights, act, nack)
+        return super().direction(predictor, weights, act, outcome)
 
 
 @pytest.fixture

@@ -42,12 +42,15 @@ def error(predictor, flat, features, mcs, true):
 def test_tuning_halves_the_error_of_a_biased_report(rng, plain_predictor, rule, bias_db, trigger):
     features, mcs, ack, true = samples(plain_predictor, rng, 600, bias_db)
     tuner = Tuner(plain_predictor, rule, trigger)
-    for row in range(400):
+    tuned = []
+    for row in range(600):
+        now = slice(row, row + 1)
+        if row >= 400:  # a constant step leaves noise: one set of weights may be an unlucky one
+            tuned.append(error(plain_predictor, tuner.model(0)[1], features[now], mcs[now], true[now]))
         tuner.learn(0, features[row], mcs[row], ack[row])
     last = slice(400, None)
-    tuned = error(plain_predictor, tuner.model(0)[1], features[last], mcs[last], true[last])
     untuned = error(plain_predictor, plain_predictor.offline, features[last], mcs[last], true[last])
-    assert tuned < 0.5 * untuned
+    assert np.mean(tuned) < 0.5 * untuned
     assert tuner.state(0)["offset_db"] == pytest.approx(-bias_db, abs=1.5)
 
 
@@ -107,7 +110,7 @@ class Insane(LocalHead):
 
     value: float = np.nan
 
-    def direction(self, predictor, weights, act, nack):
+    def direction(self, predictor, weights, act, outcome):
         return np.full_like(weights.flat, self.value)
 
 

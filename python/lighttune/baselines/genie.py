@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.mcs import McsTable
-from ..core.selection import SelectionPolicy, choose
+from ..core.selection import SelectionPolicy, choose, most_efficient_within
 from .base import Baseline
 
 _INSIDE = (3e-7, 1 - 3e-7)  # a true BLER may be 0 or 1, a predicted one may not: see `core.mcs.sigmoid`
@@ -47,5 +47,9 @@ class Genie(Baseline):
     def _choose(self, bits: int | None) -> tuple[int, float]:
         if self._bler is None:
             raise RuntimeError("a genie knows only what it is told: call reveal() before select()")
-        mcs = choose(self._bler, self.table.goodput_if_acked(bits), self.table, self._policy)
+        gain = self.table.goodput_if_acked(bits)
+        if self._policy.objective == "target":
+            mcs = most_efficient_within(self._bler, gain, self.table, self._policy.bler_target)
+        else:
+            mcs = int(choose(self._bler, gain))
         return mcs, float(np.clip(self._bler[mcs], *_INSIDE))

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.mcs import McsTable, sigmoid
 from ..core.messages import Csi, Decision
 from ..core.pending import PendingBlocks
-from ..core.selection import SelectionPolicy, choose
+from ..core.selection import most_efficient_within
 from .base import Baseline
 
 LEARNING_RATES = np.linspace(0.1, 1.9, 19)
@@ -189,7 +189,7 @@ class Salad(Baseline):
 
         def most_efficient(target: float) -> int:
             tau = min(max(target + self._tilt, _TARGET_RANGE[0]), _TARGET_RANGE[1])
-            return choose(bler, gain, self.table, SelectionPolicy("target", tau))
+            return most_efficient_within(bler, gain, self.table, tau)
 
         mcs = most_efficient(self.target)
         if self.score > self._probe_score and self._rng.random() < self._probe_share:

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from . import features as ft
-from .features import LinkHistory
+from .decider import Decider
 from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
 from .pending import PendingBlocks
 from .predictor import Predictor, check_weights
-from .selection import Prober, SelectionPolicy, choose
+from .selection import SelectionPolicy
 from .tuner import Tuner
 
 
@@ -55,11 +55,9 @@ class Selector:
         self.policy = policy or SelectionPolicy()
         self.pending: PendingBlocks[_Sent] = PendingBlocks(pending_limit)
         self._fallback = fallback
-        self._history = LinkHistory()
-        self._prober = Prober(predictor.table, self.policy)
+        self._decider = Decider(predictor, self.policy)
         self._next_seq = 0
         self._measured_at: int | None = None  # the slot (sequence number) of the last report
-        self._weights = predictor.weights()
         self.version = 0
         self._unhealthy: str | None = None
         self._silent: str | None = None
@@ -90,7 +88,7 @@ class Selector:
                 raise
             self._unhealthy = "weights are not finite"
             return
-        self._weights, self.version = self.predictor.weights(flat), version
+        self._decider.weights, self.version = flat, version
         self._unhealthy = None if healthy else "the tuner's guards gave up"
 
     def silence(self, reason: str | None) -> None:
@@ -99,7 +97,7 @@ class Selector:
 
     def report(self, csi: Csi) -> None:
         """Take the receiver's latest report."""
-        self._history.report(csi.snr_db)
+        self._decider.history.report(csi.snr_db)
         self._measured_at = self._next_seq - 1 if csi.seq is None else csi.seq
         self._fallback.report(csi)
 
@@ -134,18 +132,15 @@ class Selector:
         # Numbers wrap: a report is dated before or after the block, whichever is nearer.
         half = MAX_SEQ // 2 + 1
         age = (seq - self._measured_at + half) % (MAX_SEQ + 1) - half
-        return self._history.features(max(age, 1), self.predictor.table.length_logit(bits))
+        return self._decider.history.features(max(age, 1), self.predictor.table.length_logit(bits))
 
     def _decide(self, bits: int | None, seq: int, features: np.ndarray) -> Decision | None:
-        table, weights, version = self.predictor.table, self._weights, self.version
-        bler = self.predictor.bler(weights, features)
+        version = self.version
+        mcs, bler, probe = self._decider.decide(features, self.predictor.table.goodput_if_acked(bits))
         if not np.isfinite(bler).all():
             self._unhealthy = "the model's BLER is not finite"
             return None
-        gain = table.goodput_if_acked(bits)
-        greedy = choose(bler, gain, table, self.policy)
-        mcs = self._prober.consider(greedy, bler, gain)
-        return Decision(seq, mcs, float(bler[mcs]), features, version, mcs != greedy)
+        return Decision(seq, int(mcs), float(bler[mcs]), features, version, bool(probe))
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
@@ -164,9 +159,7 @@ class Selector:
             self._fallback.feedback(seq, ack)
         if decision.features.size:
             snr_db = float(ft.snr_db(decision.features))
-            expected = self.predictor.table.bler(snr_db, sent.bits)[decision.mcs]
-            self._history.outcome((not ack) - expected)
-            self._prober.observe(decision.bler)
+            self._decider.outcome(decision.features, decision.mcs, decision.bler, float(not ack))
             if not sent.by_fallback:
                 self._fallback.observe(snr_db, decision.mcs, ack, sent.bits)
         return decision

@@ -1,26 +1,47 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""Tuning rules: how one observed ACK or NACK moves the adaptive layers, by forward passes only.
 
-Every rule returns the descent direction of *local* losses: each layer's loss depends on that layer's
-weights and on its input, no derivative passes from one layer to another. The closed form is the zeroth
-layer: its logit is ``t``, its loss the logistic one, its weights ``offset_db`` and ``gamma``. With ``n =
-1`` for a NACK and ``y' = 2n - 1``:
+`LocalHead` and `ForwardForward` return the descent direction of *local* losses: each layer's loss depends on
+that layer's weights and on its input, no derivative passes from one layer to another. The closed form is the
+zeroth layer: its logit is ``t``, its loss the logistic one, its weights ``offset_db`` and ``gamma``. With
+``n = 1`` for a NACK and ``y' = 2n - 1``:
 
     d loss / d offset_db = -(sigmoid(t) - n) * scale        d loss / d gamma = (sigmoid(t) - n) * t
 
-Which algorithm LightTune (arXiv 2604.12406) uses in detail is not public to us; these two are ours.
+`Spsa` has no derivative at all: it compares two forward passes of the whole predictor.
+
+Which algorithm LightTune (arXiv 2604.12406) uses in detail is not public to us; the first two are ours, the
+third is published and here to compare with.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from .mcs import sigmoid
-from .predictor import GAMMA, OFFSET, Activations, Predictor, Weights
+from .predictor import GAMMA, N_CALIBRATION, OFFSET, Activations, Predictor, Weights
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One block of each link, as a rule sees it: what was known, what was sent, how it ended.
+
+    Args:
+        features: as decided on, shape ``(n_links, N_FEATURES)``.
+        mcs: that was sent, shape ``(n_links, 1)``: the one candidate of `Predictor.forward`.
+        encoded: what the predictor's encoder makes of ``features``.
+        nack: 1.0 for NACK, 0.0 for ACK, shape ``(n_links,)``.
+    """
+
+    features: np.ndarray
+    mcs: np.ndarray
+    encoded: tuple[np.ndarray, np.ndarray, np.ndarray]
+    nack: np.ndarray
 
 
 class Rule(Protocol):
@@ -31,14 +52,14 @@ class Rule(Protocol):
         """As in `RULES`."""
 
     def direction(
-        self, predictor: Predictor, weights: Weights, act: Activations, nack: np.ndarray
+        self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
     ) -> np.ndarray:
         """Step to *add* to ``weights.flat``, learning rates included.
 
         Args:
             weights: one row per link, ``flat`` of shape ``(n_links, n_weights)``.
             act: the forward pass of these weights over the MCS that was sent (one candidate for each link).
-            nack: 1.0 for NACK, 0.0 for ACK, shape ``(n_links,)``.
+            outcome: the block that was sent, for whoever needs another pass, and how it ended.
 
         Returns:
             shape ``(n_links, n_weights)``.
@@ -54,9 +75,9 @@ class _LayerLocal(ABC):
     layer_rate: float = 0.01
 
     def direction(
-        self, predictor: Predictor, weights: Weights, act: Activations, nack: np.ndarray
+        self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
     ) -> np.ndarray:
-        step = np.zeros_like(weights.flat)
+        step, nack = np.zeros_like(weights.flat), outcome.nack
         t, k, scale = act.t[:, 0], act.k[:, 0], act.scale[:, 0]
         residual = sigmoid(t) - nack
         step[:, OFFSET] = self.offset_rate * residual * scale
@@ -144,9 +165,76 @@ class ForwardForward(_LayerLocal):
         return pull + push, signs * label[..., None] * (pull - push)
 
 
-RULES: dict[str, type[LocalHead] | type[ForwardForward]] = {
+@dataclass
+class Spsa:
+    r"""Zeroth order, by two forward passes (J. C. Spall, IEEE Trans. Automatic Control 37, 1992).
+
+    The loss is the whole predictor's on the block that was sent, ``L(w) = softplus(-y' logit(w))``. With a
+    fresh vector ``D`` of independent signs (-1 or 1, each with probability 1/2) for every link and block, and
+    sizes ``c_i`` of the perturbation,
+
+        g_i = (L(w + c D) - L(w - c D)) / (2 c_i) * D_i        step_i = -rate_i * g_i
+
+    (``c D`` by coordinates; MeZO, arXiv 2305.17333, is the same with normal ``D`` and one ``c``). Over ``D``
+    the mean of ``g`` is the gradient up to a term of order ``c^2``; its price is the variance
+
+        Var g_i = sum over j other than i of (c_j / c_i)^2 (dL/dw_j)^2 + O(c^2)
+
+    so the sizes decide who disturbs whom. A dB of offset and one layer's weight differ in what they do to the
+    logit: offset, gamma and the layers have a size and a rate each. A layer's weight is one of hundreds, and
+    its rate is smaller than the layer-local rules' by about that factor.
+
+    The passes may take weights that the guards would not (``u < 0``); only steps change the model.
+
+    Args:
+        offset_rate, gamma_rate, layer_rate: learning rates.
+        offset_size, gamma_size, layer_size: ``c`` of the offset (dB), of gamma and of the layers' weights.
+        seed: of the signs. A rule draws for all links of a call at once, so its steps depend on the seed and
+            on the calls so far: the same seed and the same calls give the same steps.
+
+    Raises:
+        ValueError: a size is not positive and finite.
+    """
+
+    offset_rate: float = 0.35
+    gamma_rate: float = 0.01
+    layer_rate: float = 1e-4
+    offset_size: float = 0.1
+    gamma_size: float = 0.02
+    layer_size: float = 0.01
+    seed: int = 0
+    name: str = "spsa"
+    _rng: np.random.Generator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("offset_size", "gamma_size", "layer_size"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: give a positive, finite number")
+        self._rng = np.random.default_rng(self.seed)
+
+    def direction(
+        self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
+    ) -> np.ndarray:
+        repeats = (1, 1, weights.shape.n_weights - N_CALIBRATION)
+        size = np.repeat((self.offset_size, self.gamma_size, self.layer_size), repeats)
+        rate = np.repeat((self.offset_rate, self.gamma_rate, self.layer_rate), repeats)
+        signs = 2.0 * self._rng.integers(0, 2, weights.flat.shape) - 1.0
+        label = 2.0 * outcome.nack - 1.0
+
+        def loss(flat: np.ndarray) -> np.ndarray:
+            again = predictor.forward(
+                Weights(weights.shape, flat), outcome.features, outcome.mcs, outcome.encoded
+            )
+            return np.logaddexp(0.0, -label * again.logit[:, 0])
+
+        rise = loss(weights.flat + size * signs) - loss(weights.flat - size * signs)
+        return -rate / (2.0 * size) * rise[:, None] * signs
+
+
+RULES: dict[str, Callable[[], Rule]] = {
     "local_head": LocalHead,
     "forward_forward": ForwardForward,
+    "spsa": Spsa,
 }
 
 

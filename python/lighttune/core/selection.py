@@ -1,5 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Selection: from predicted BLERs to one MCS, and when to send higher than that in order to learn."""
+r"""Selection: from predicted BLERs to one MCS, and when to send higher than that in order to learn.
+
+With ``g(m)`` the goodput of an ACKed block and ``p(m)`` its predicted BLER, the greedy MCS is
+
+    argmax_m  g(m) (1 - p(m)) - price p(m).
+
+A price of 0 maximises the expected goodput. To hold a BLER target in the long run, a failure is given a price:
+among all ways to spend the same mean BLER over blocks of different channels, the one that a common price
+induces has the highest mean goodput (Lagrange; the price is the multiplier). A cap on every single block's
+BLER would send too low in most slots: the mean would stay far below the target.
+
+All arithmetic serves one link (batch ``()``) and many (batch ``(n_links,)``).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +20,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .features import Rows
 from .mcs import McsTable
 
 
@@ -16,8 +29,8 @@ class SelectionPolicy:
     """What the selector is after.
 
     Args:
-        objective: ``"goodput"`` maximises ``goodput_if_acked * (1 - BLER)``; ``"target"`` takes the most
-            efficient MCS with ``BLER <= bler_target``, and the most robust where none has.
+        objective: ``"goodput"`` maximises the expected goodput; ``"target"`` does so while the share of first
+            transmissions that fail stays at ``bler_target`` or below in the long run (`PriceControl`).
         bler_target: inside (0, 1); used by ``"target"`` alone.
         probe_budget: share of the predicted goodput that may be spent on probing, within [0, 0.2]; 0
             switches it off.
@@ -43,19 +56,64 @@ class SelectionPolicy:
             raise ValueError(f"probe_below = {self.probe_below!r}: give 0 or more")
 
 
-def choose(bler: np.ndarray, gain: np.ndarray, table: McsTable, policy: SelectionPolicy) -> int:
+def choose(bler: np.ndarray, gain: np.ndarray, price: float | np.ndarray = 0.0) -> np.ndarray:
     """The greedy MCS.
 
     Args:
-        bler: predicted BLER of every MCS, shape ``(n_mcs,)``.
+        bler: predicted BLER of every MCS, shape ``batch + (n_mcs,)``.
         gain: `McsTable.goodput_if_acked`, shape ``(n_mcs,)``.
+        price: of a failure, in units of ``gain``, shape ``batch``.
+
+    Returns:
+        Int, shape ``batch``.
     """
-    if policy.objective == "goodput":
-        return int(np.argmax(gain * (1.0 - bler)))
-    allowed = bler <= policy.bler_target
-    if not allowed.any():
-        return int(table.most_robust)
-    return int(np.argmax(np.where(allowed, gain, -1.0)))
+    return np.argmax(gain - bler * (gain + np.asarray(price)[..., None]), axis=-1)
+
+
+def most_efficient_within(bler: np.ndarray, gain: np.ndarray, table: McsTable, target: float) -> int:
+    """The most efficient MCS with ``bler <= target``; the most robust one where none has.
+
+    Args:
+        bler, gain: of every MCS, shape ``(n_mcs,)``.
+    """
+    allowed = bler <= target
+    return int(np.argmax(np.where(allowed, gain, -1.0))) if allowed.any() else int(table.most_robust)
+
+
+def at(values: np.ndarray, mcs: np.ndarray | int) -> np.ndarray:
+    """``values[..., mcs]`` of each link: shape ``batch + (n_mcs,)`` and ``batch`` give ``batch``."""
+    return np.take_along_axis(values, np.asarray(mcs)[..., None], axis=-1)[..., 0]
+
+
+class PriceControl:
+    """The price of a failure that holds the mean BLER at a target: integral control on the outcomes.
+
+        price <- clip(price + step (n - target), 0, largest)
+
+    with ``n`` 1 for a NACK, in units of the goodput of the most efficient MCS. Where maximum goodput needs
+    fewer failures than the target allows, the price falls to 0 and the target is not exhausted; where even
+    the most robust MCS fails more often, the price ends at its largest.
+
+    Args:
+        policy: its target.
+        largest_gain: goodput of the most efficient MCS if ACKed.
+        batch: shape of the links.
+    """
+
+    _STEP = 0.05  # a run of ten NACKs moves the price by 0.45 of the largest goodput
+    _LARGEST = 4.0
+
+    def __init__(self, policy: SelectionPolicy, largest_gain: float, batch: tuple[int, ...] = ()) -> None:
+        self._target = policy.bler_target
+        self._on = policy.objective == "target"
+        self._unit = largest_gain
+        self.price = np.zeros(batch)
+
+    def outcome(self, nack: float | np.ndarray, rows: Rows = ...) -> None:
+        """Take the outcome (1.0 for NACK) of a first transmission of each of some links."""
+        if self._on:
+            price = self.price[rows] + self._STEP * self._unit * (nack - self._target)
+            self.price[rows] = np.clip(price, 0.0, self._LARGEST * self._unit)
 
 
 class Prober:
@@ -66,33 +124,46 @@ class Prober:
     would look the same whether the predictor is right or far too pessimistic. Then a probe is due. It costs
     ``expected goodput of the greedy MCS - that of the probed one``, as predicted, out of a credit that
     grows by ``policy.probe_budget`` of the predicted goodput per block.
+
+    Args:
+        table: the links' MCS.
+        policy: the budget, and when a probe is due.
+        batch: shape of the links.
     """
 
     _MEMORY = 1.0 - 1.0 / 64.0
     _LARGEST_CREDIT = 4.0  # in units of the greedy goodput: a long idle time buys no long burst of probes
 
-    def __init__(self, table: McsTable, policy: SelectionPolicy) -> None:
+    def __init__(self, table: McsTable, policy: SelectionPolicy, batch: tuple[int, ...] = ()) -> None:
         self._policy = policy
-        self._above: list[int | None] = [None] * len(table)
-        ladder = [int(m) for m in table.by_efficiency]
-        for m, higher in pairwise(ladder):
+        self._above = np.arange(len(table))
+        for m, higher in pairwise(table.by_efficiency):
             self._above[m] = higher
-        self._credit = 0.0
-        self._information = 0.0
+        self._credit = np.zeros(batch)
+        self._information = np.zeros(batch)
 
-    def consider(self, greedy: int, bler: np.ndarray, gain: np.ndarray) -> int:
-        """The MCS to send: ``greedy``, or the next more efficient one where a probe is due and affordable."""
-        value = float(gain[greedy] * (1.0 - bler[greedy]))
-        self._credit = min(self._credit + self._policy.probe_budget * value, self._LARGEST_CREDIT * value)
+    def consider(
+        self, greedy: np.ndarray, bler: np.ndarray, gain: np.ndarray, rows: Rows = ...
+    ) -> np.ndarray:
+        """The MCS to send: ``greedy``, or the next more efficient one where a probe is due and affordable.
+
+        Args:
+            greedy: shape ``batch`` (of the links in ``rows``).
+            bler: predicted BLER of every MCS, shape ``batch + (n_mcs,)``.
+            gain: `McsTable.goodput_if_acked`, shape ``(n_mcs,)``.
+        """
+        if self._policy.probe_budget == 0:
+            return greedy
+        value = gain[greedy] * (1.0 - at(bler, greedy))
         above = self._above[greedy]
-        if above is None or self._policy.probe_budget == 0 or self._information >= self._policy.probe_below:
-            return greedy
-        cost = max(value - float(gain[above] * (1.0 - bler[above])), 0.0)
-        if self._credit < cost:
-            return greedy
-        self._credit -= cost
-        return above
+        cost = np.maximum(value - gain[above] * (1.0 - at(bler, above)), 0.0)
+        credit = np.minimum(
+            self._credit[rows] + self._policy.probe_budget * value, self._LARGEST_CREDIT * value
+        )
+        probe = (self._information[rows] < self._policy.probe_below) & (credit >= cost) & (above != greedy)
+        self._credit[rows] = credit - np.where(probe, cost, 0.0)
+        return np.where(probe, above, greedy)
 
-    def observe(self, bler: float) -> None:
+    def observe(self, bler: float | np.ndarray, rows: Rows = ...) -> None:
         """Count the information of an outcome whose NACK probability was predicted as ``bler``."""
-        self._information = self._MEMORY * self._information + bler * (1.0 - bler)
+        self._information[rows] = self._MEMORY * self._information[rows] + bler * (1.0 - bler)

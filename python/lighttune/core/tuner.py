@@ -10,7 +10,7 @@ import numpy as np
 from .guards import GuardPolicy, LossGuard, bounded, project
 from .mcs import sigmoid
 from .predictor import OFFSET, Activations, Predictor, Weights
-from .rules import Rule, make_rule
+from .rules import Outcome, Rule, make_rule
 from .trigger import Trigger, TriggerPolicy
 
 
@@ -70,9 +70,12 @@ class Tuner:
             self._flat[row] = self._held[row] = self._offline.flat
         return row
 
+    def _rows_of(self, links: Sequence[int] | np.ndarray) -> np.ndarray:
+        return np.array([self._row(int(link)) for link in links])
+
     def learn(
         self,
-        links: int | Sequence[int],
+        links: int | Sequence[int] | np.ndarray,
         features: np.ndarray,
         mcs: int | np.ndarray,
         ack: bool | np.ndarray,
@@ -97,7 +100,7 @@ class Tuner:
             np.atleast_1d(np.asarray(mcs, np.int64)),
             1.0 - np.atleast_1d(np.asarray(ack, float)),
         )
-        names = [links] if isinstance(links, int) else list(links)
+        names = [links] if isinstance(links, int) else links
         if not len(names) == len(features) == len(mcs_array) == len(nack):
             raise ValueError(
                 f"{len(names)} links, {len(features)} features, {len(mcs_array)} mcs, {len(nack)} acks"
@@ -108,7 +111,7 @@ class Tuner:
             raise ValueError(
                 f"mcs = {mcs_array.min()}..{mcs_array.max()}: give 0 to {len(self.predictor.table) - 1}"
             )
-        rows = np.array([self._row(int(name)) for name in names])
+        rows = self._rows_of(names)
         changed = np.zeros(len(rows), bool)
         left = np.arange(len(rows))
         while left.size:  # a link's samples one after the other, different links side by side
@@ -132,7 +135,7 @@ class Tuner:
         worse = self.guard.update(rows, bler, offline_bler, nack)
         tune &= ~worse & (self.guard.resting[rows] == 0)
         if tune.any():
-            self._step(rows, tune, weights, act, nack, higher_db)
+            self._step(rows, tune, weights, act, Outcome(features, sent, encoded, nack), higher_db)
         if worse.any():
             self._roll_back(rows[worse])
         # What has lately done no worse than the offline weights is worth going back to.
@@ -146,13 +149,14 @@ class Tuner:
         tune: np.ndarray,
         weights: Weights,
         act: Activations,
-        nack: np.ndarray,
+        outcome: Outcome,
         higher_db: np.ndarray,
     ) -> None:
         """Move the weights of the rows that should tune."""
         with np.errstate(all="ignore"):  # an insane step is caught by the finite check below
             weights.flat[:, OFFSET] += higher_db
-            weights.flat[...] += bounded(self.rule.direction(self.predictor, weights, act, nack), self.guards)
+            step = self.rule.direction(self.predictor, weights, act, outcome)
+            weights.flat[...] += bounded(step, self.guards)
             project(weights, self._offline.flat, self.guards)
         finite = np.isfinite(weights.flat).all(axis=1)
         kept = tune & finite
@@ -177,6 +181,11 @@ class Tuner:
         if row is None:
             return 0, self._offline.flat.astype(np.float32), True
         return int(self._version[row]), self._flat[row].astype(np.float32), bool(self.guard.resting[row] == 0)
+
+    def models(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `model` of several links that were seen: ``(n,)``, ``(n, n_weights)`` and ``(n,)``."""
+        rows = self._rows_of(links)
+        return self._version[rows], self._flat[rows].astype(np.float32), self.guard.resting[rows] == 0
 
     def state(self, link: int) -> dict[str, float]:
         """Plain figures of a link for status displays; empty for an unknown link."""

@@ -110,12 +110,17 @@ class World:
         short = self.threshold_db[link] - self.snr_db[link][:, self._order_of]
         return self._waterfall(short, slice(None), self.slope_factor[:, None], self.floor[:, None], bits)
 
+    def bler_at(self, slot: int, links: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """True BLER of every MCS in one slot for blocks of the reference length, ``(n_links, n_mcs)``."""
+        short = self.threshold_db[links] - self.snr_db[links, slot][:, self._order_of]
+        return self._waterfall(short, slice(None), self.slope_factor[slot], self.floor[slot], None)
+
     def _waterfall(
         self,
         short_db: np.ndarray,
         mcs: np.ndarray | slice,
-        factor: np.ndarray,
-        floor: np.ndarray,
+        factor: np.ndarray | float,
+        floor: np.ndarray | float,
         bits: int | None,
     ) -> np.ndarray:
         logit = short_db / (self.table.slope[mcs] * factor) + self.table.length_logit(bits)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seeds and sizes of the simulated benchmark, written down before anything was run on the test seeds.
+
+Training draws its channels from seed 1 (`lighttune train`). Defaults of rules, trigger, guards, probing and of
+every peer are chosen on the validation seeds alone (`bench/search.py`, `bench/peers.py`); the figures of
+docs/results are those of the test seeds. Earlier looks used the seeds 1, 11, 41, 101, 202 and 90001 to 90004:
+none of them is a validation or test seed.
+"""
+
+from dataclasses import dataclass
+
+TRAINING_SEED = 1
+VALIDATION_SEEDS = (2001, 2002, 2003, 2004)
+TEST_SEEDS = (3001, 3002, 3003, 3004, 3005, 3006, 3007, 3008)
+SHIFTED = ("snr_bias_jump", "doppler_shift", "interference", "impairment", "mixture")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Links and slots of every world of every seed."""
+
+    links: int
+    slots: int
+
+
+FULL = Size(25, 6000)
+SHORT = Size(4, 600)  # what CI runs, to see that it runs
