@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Records linkgym episodes and replays them in this project's simulator, a hundred times as fast.
+"""Records linkgym episodes and replays them in this project's simulator, fast and without Sionna.
 
 An episode's channel and ACK draws do not depend on what is sent, so that the transport block error rate of
 every MCS in every slot, the draws and the wideband SINR are all there is to it. Recording runs in the
