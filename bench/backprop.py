@@ -6,8 +6,8 @@ the block that was sent,
 
     L(w) = softplus(-y' logit(w)),   logit = mean over layers of z_l,   y' = 1 for NACK, -1 for ACK,
 
-and its gradient passes from the logit through all adaptive layers and the closed form (offset and gamma). The
-package itself has no such rule: it lives here, and needs torch.
+and its gradient passes from the logit through all adaptive layers and the closed form (gamma and the
+offsets). The package itself has no such rule: it lives here, and needs torch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ import numpy as np
 import torch
 from gnuradio.lighttune.core import features as ft
 from gnuradio.lighttune.core.predictor import (
+    GAMMA,
     LOGISTIC_STD,
-    N_CALIBRATION,
+    OFFSET,
     Activations,
     Predictor,
+    Shape,
     Weights,
 )
 from gnuradio.lighttune.core.rules import Outcome
 from torch.nn import functional as F
 
 OPTIMIZERS = ("sgd", "adam")
-_RATES = {"sgd": (0.35, 0.01, 0.01), "adam": (0.1, 0.005, 0.002)}  # offset (dB), gamma, layers
+# Gamma, the offset and the orders' offsets (dB), the layers; of SGD those of the layer-local rules.
+_RATES = {"sgd": (0.01, 0.1, 0.1, 0.03), "adam": (0.005, 0.1, 0.1, 0.002)}
 
 
 def log_loss(predictor: Predictor, flat: torch.Tensor, outcome: Outcome) -> torch.Tensor:
@@ -40,19 +43,23 @@ def log_loss(predictor: Predictor, flat: torch.Tensor, outcome: Outcome) -> torc
     def tensor(array: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(array, dtype=flat.dtype)
 
-    n, shape, mcs = len(flat), predictor.shape, outcome.mcs[:, 0]
-    x, mu, sigma = (tensor(a) for a in outcome.encoded)
-    slope, threshold = tensor(predictor.table.slope[mcs]), tensor(predictor.table.threshold[mcs])
-    scale = torch.exp(flat[:, 1]) / torch.hypot(slope, sigma / LOGISTIC_STD)
-    margin = threshold + slope * tensor(ft.length_logit(outcome.features))
-    t = scale * (margin - mu - flat[:, 0])
-    k = (threshold - float(predictor.table.threshold.mean())) / 10.0
+    n, shape, table, mcs = len(flat), predictor.shape, predictor.table, outcome.mcs[:, 0]
+    order, link = table.order_of[mcs], np.arange(n)
+    x = tensor(outcome.encoded.x)
+    mu, sigma, tilt = (tensor(of_order[link, order]) for of_order in outcome.encoded[1:])
+    slope, threshold = tensor(table.slope[mcs]), tensor(table.threshold[mcs])
+    scale = torch.exp(flat[:, GAMMA]) / torch.hypot(slope, sigma / LOGISTIC_STD)
+    margin = threshold + tilt * tensor(table.above_middle_db[mcs])
+    margin = margin + slope * tensor(ft.length_logit(outcome.features))
+    order_db = flat[:, OFFSET + 1 : shape.n_calibration][link, order]
+    t = scale * (margin - mu - flat[:, OFFSET] - order_db)
+    k = (threshold - float(table.threshold.mean())) / 10.0
     signs = tensor(shape.signs)
     units = shape.layers * shape.width
     b, v, w, u = (
         part.reshape(n, shape.layers, shape.width) for part in flat[:, -4 * units :].split(units, 1)
     )
-    start, r, logits = N_CALIBRATION, x, []
+    start, r, logits = shape.n_calibration, x, []
     for layer in range(shape.layers):
         size = shape.width * shape.inputs(layer)
         matrix = flat[:, start : start + size].reshape(n, shape.width, shape.inputs(layer))
@@ -80,8 +87,10 @@ class BackpropTuner:
 
     Args:
         optimizer: one of `OPTIMIZERS`.
-        offset_rate, gamma_rate, layer_rate: learning rates; None for the optimiser's own.
+        offset_rate, order_rate, gamma_rate, layer_rate: learning rates; None for the optimiser's own.
         beta1, beta2, eps: Adam's.
+        n_links: of a batch that grows until each link has had its first report: a call that brings fewer
+            makes no step. None for a batch that is whole from the first call on.
 
     Raises:
         ValueError: there is no such optimiser; or, from Adam, a call brings another number of links.
@@ -89,11 +98,13 @@ class BackpropTuner:
 
     optimizer: str = "sgd"
     offset_rate: float | None = None
+    order_rate: float | None = None
     gamma_rate: float | None = None
     layer_rate: float | None = None
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    n_links: int | None = None
     _moments: tuple[np.ndarray, np.ndarray] | None = field(default=None, init=False, repr=False)
     _steps: int = field(default=0, init=False, repr=False)
 
@@ -110,18 +121,18 @@ class BackpropTuner:
         self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
     ) -> np.ndarray:
         """As `Rule.direction`; ``act`` is not used: torch makes its own forward pass."""
+        if self.n_links is not None and len(weights.flat) < self.n_links:
+            return np.zeros_like(weights.flat)
         flat = torch.tensor(weights.flat, dtype=torch.float64, requires_grad=True)
         log_loss(predictor, flat, outcome).sum().backward()
         gradient = flat.grad.numpy()
-        return -self._rates(weights.shape.n_weights) * (
-            gradient if self.optimizer == "sgd" else self._adam(gradient)
-        )
+        return -self._rates(weights.shape) * (gradient if self.optimizer == "sgd" else self._adam(gradient))
 
-    def _rates(self, n_weights: int) -> np.ndarray:
-        given = (self.offset_rate, self.gamma_rate, self.layer_rate)
+    def _rates(self, shape: Shape) -> np.ndarray:
+        given = (self.gamma_rate, self.offset_rate, self.order_rate, self.layer_rate)
         pairs = zip(given, _RATES[self.optimizer], strict=True)
         rates = [own if rate is None else rate for rate, own in pairs]
-        return np.repeat(rates, (1, 1, n_weights - N_CALIBRATION))
+        return np.repeat(rates, (1, 1, shape.orders, shape.n_weights - shape.n_calibration))
 
     def _adam(self, gradient: np.ndarray) -> np.ndarray:
         if self._moments is None:

@@ -22,7 +22,7 @@ from lighttune.core.checkpoint import load_model
 from lighttune.core.messages import SNR_RANGE_DB, Csi
 from lighttune.core.tuner import Tuner
 
-MODEL = "nr_pdsch_1"
+MODEL = "nr-pdsch-1-sionna"
 N_ACTIONS = 26  # NR MCS 3 to 28: action a is row a of the model's table
 
 
@@ -34,7 +34,7 @@ class LightTunePolicy:
 
     Args:
         model: name of a shipped model, or path of a model file, with the MCS of
-            ``models/nr_pdsch_1_curves.json``.
+            ``models/nr_pdsch_1_sionna_curves.json``.
         tuned: False leaves the predictor as trained offline.
         report_bias_db: is added to every reported SINR before the adapter sees it.
 

@@ -28,7 +28,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs/results/linkgym.md"
 VALIDATION_SEEDS, TEST_SEEDS = range(500, 510), range(1000, 1010)
 TEST_MARK = "<!-- protocol: test -->"
 
-MODEL = "nr_pdsch_1"  # that is shipped
+MODEL = "nr-pdsch-1-sionna"  # that is shipped
 OLLA, TUNED, UNTUNED, ORACLE = "tuned OLLA", "LightTune", "LightTune, un-tuned", "oracle"
 POLICIES = (OLLA, TUNED, UNTUNED, ORACLE)
 BIASES_DB = (-3.0, -2.0, 2.0, 3.0)

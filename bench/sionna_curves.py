@@ -25,7 +25,7 @@ import numpy as np
 FIRST_MCS, LAST_MCS = 3, 28
 REFERENCE_RE = 7488  # 12 subcarriers x 52 PRB x 12 symbols: linkgym's allocation
 OTHER_RE = (1000, 3744, 15000)  # allocations at which the length's logit is tried
-CURVES = Path(__file__).resolve().parent.parent / "python/lighttune/models/nr_pdsch_1_curves.json"
+CURVES = Path(__file__).resolve().parent.parent / "python/lighttune/models/nr_pdsch_1_sionna_curves.json"
 SNR_DB = np.round(np.arange(-8.0, 30.0, 0.02), 2)
 SLOPES_DB = np.round(np.arange(0.05, 0.8, 0.005), 3)
 STEP_DB = 0.01  # of the thresholds that are tried

@@ -8,7 +8,8 @@ from gnuradio.lighttune.core.predictor import N_SHAPE, Encoder, Predictor, Shape
 
 def make_predictor(table: McsTable, rng: np.random.Generator, depth: float = 0.0) -> Predictor:
     """A predictor that is not trained; ``depth`` scales random weights of the encoder's last layer."""
-    hidden, shape = 8, Shape()
+    hidden, orders = 8, len(table.orders)
+    shape = Shape(orders)
     encoder = Encoder(
         mean=np.zeros(N_SHAPE),
         scale=np.ones(N_SHAPE),
@@ -16,8 +17,9 @@ def make_predictor(table: McsTable, rng: np.random.Generator, depth: float = 0.0
         b1=np.zeros(hidden),
         w2=0.3 * rng.standard_normal((hidden, hidden)),
         b2=np.zeros(hidden),
-        w3=depth * rng.standard_normal((2, hidden)),
-        b3=np.zeros(2),
+        w3=depth * rng.standard_normal((3 * orders, hidden)),
+        b3=np.zeros(3 * orders),
+        direct=np.zeros((3 * orders, N_SHAPE)),
     )
     blank = Predictor(table, encoder, np.zeros(shape.n_weights, np.float32), shape)
     weights = blank.weights()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.core import features as ft
 from gnuradio.lighttune.core.mcs import McsTable, sigmoid
-from gnuradio.lighttune.core.predictor import GAMMA, N_CALIBRATION, OFFSET
+from gnuradio.lighttune.core.predictor import GAMMA, OFFSET, Reading
 from gnuradio.lighttune.core.rules import Outcome
 from gnuradio.lighttune.core.trigger import TriggerPolicy
 from gnuradio.lighttune.core.tuner import Tuner
@@ -24,6 +24,7 @@ def blocks(rng):
     predictor = make_predictor(McsTable.nr_pdsch(1), rng, depth=1.0)
     weights = predictor.weights(np.tile(predictor.offline.astype(float), (3, 1)))
     weights.flat[:, OFFSET], weights.flat[:, GAMMA] = (-1.0, 0.5, 2.0), (0.1, -0.2, 0.3)
+    weights.order_db[...] = rng.normal(0, 1, weights.order_db.shape)
     weights.u[...] = rng.uniform(0.05, 0.3, weights.u.shape)
     features, mcs = rng.normal(0, 1, (3, ft.N_FEATURES)), np.array([[5], [11], [20]])
     features[:, 0] = predictor.table.threshold[mcs[:, 0]] + np.array([0.4, -0.3, 1.0])
@@ -39,8 +40,11 @@ def direction(rule, blocks):
 
 def test_a_step_of_sgd_is_minus_the_gradient_of_the_numpy_predictors_loss(blocks):
     predictor, weights, outcome = blocks
-    rates = np.r_[0.3, 0.02, np.full(predictor.shape.n_weights - N_CALIBRATION, 0.01)]
-    got = direction(BackpropTuner("sgd", 0.3, 0.02, 0.01), blocks) / -rates
+    shape = predictor.shape
+    repeats = (1, 1, shape.orders, shape.n_weights - shape.n_calibration)
+    rates = np.repeat((0.02, 0.3, 0.2, 0.01), repeats)  # gamma, offset, the orders' offsets, layers
+    rule = BackpropTuner("sgd", offset_rate=0.3, order_rate=0.2, gamma_rate=0.02, layer_rate=0.01)
+    got = direction(rule, blocks) / -rates
 
     def loss(flat):
         logit = predictor.forward(predictor.weights(flat), outcome.features, outcome.mcs).logit[:, 0]
@@ -50,6 +54,9 @@ def test_a_step_of_sgd_is_minus_the_gradient_of_the_numpy_predictors_loss(blocks
         numeric = (loss(weights.flat + step) - loss(weights.flat - step)) / 2e-6
         # Central differences of a loss near 1 in double precision: 1e-16 / 1e-6 and the third derivative.
         assert np.allclose(got[:, place], numeric, rtol=1e-4, atol=1e-6), place
+    sent = predictor.table.order_of[outcome.mcs]
+    moved = predictor.weights(got).order_db != 0
+    assert np.array_equal(moved, np.arange(shape.orders) == sent)  # the order that was sent, and no other
 
 
 def test_a_gradient_passes_from_the_last_layer_to_the_first_which_no_local_rule_has(blocks):
@@ -62,7 +69,7 @@ def test_a_gradient_passes_from_the_last_layer_to_the_first_which_no_local_rule_
 
 def test_the_first_step_of_adam_has_the_size_of_its_rate_and_the_sign_of_sgd(blocks):
     sgd = direction(BackpropTuner("sgd"), blocks)
-    adam = direction(BackpropTuner("adam", 0.1, 0.1, 0.1), blocks)
+    adam = direction(BackpropTuner("adam", 0.1, 0.1, 0.1, 0.1), blocks)
     clear = np.abs(sgd) > 1e-6  # far above eps
     assert np.allclose(adam[clear], 0.1 * np.sign(sgd[clear]), rtol=1e-2)
 
@@ -75,7 +82,7 @@ def test_links_in_lockstep_keep_moments_of_their_own(blocks):
         together = direction(rule, (predictor, weights, now))
         for i, single in enumerate(alone):
             row = slice(i, i + 1)
-            code = tuple(e[row] for e in outcome.encoded)
+            code = Reading(*(e[row] for e in outcome.encoded))
             one = Outcome(outcome.features[row], outcome.mcs[row], code, nack[row])
             step = direction(single, (predictor, predictor.weights(weights.flat[row]), one))
             assert np.allclose(step[0], together[i], rtol=1e-9, atol=1e-12)
@@ -86,9 +93,8 @@ def test_adam_refuses_another_number_of_links(blocks):
     rule = BackpropTuner("adam")
     direction(rule, blocks)
     row = slice(0, 2)
-    fewer = Outcome(
-        outcome.features[row], outcome.mcs[row], tuple(e[row] for e in outcome.encoded), outcome.nack[row]
-    )
+    code = Reading(*(e[row] for e in outcome.encoded))
+    fewer = Outcome(outcome.features[row], outcome.mcs[row], code, outcome.nack[row])
     with pytest.raises(ValueError, match=r"2 links.*3"):
         direction(rule, (predictor, predictor.weights(weights.flat[row]), fewer))
 

@@ -19,7 +19,7 @@ import linkgym_world as worlds
 from helpers import make_predictor
 
 ROOT = Path(__file__).resolve().parents[2]
-CURVES = ROOT / "python/lighttune/models/nr_pdsch_1_curves.json"
+CURVES = ROOT / "python/lighttune/models/nr_pdsch_1_sionna_curves.json"
 PYTHON = ROOT / ".venv-linkgym/bin/python"
 NUM_RE = 7488
 

@@ -8,6 +8,9 @@ import pmt
 import pytest
 import yaml
 from gnuradio import lighttune
+from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core.rules import RULES
+from gnuradio.lighttune.core.trigger import TriggerPolicy
 
 GRC = Path(__file__).resolve().parents[2] / "grc"
 BLOCKS = ["mcs_selector", "olla_selector", "tuner", "ack_merge"]
@@ -58,3 +61,16 @@ def test_every_port_and_every_key_of_the_status_is_documented(definition, block)
         assert port["id"] in text
     for key in block.status():
         assert key in text, key
+
+
+@pytest.mark.parametrize("name", ["mcs_selector", "tuner"], indirect=True)
+def test_numbers_in_the_documentation_are_those_of_the_code(definition, name):
+    text = " ".join(definition["documentation"].split())
+    assert f"f32vector of {N_FEATURES}," in text
+    if name == "tuner":
+        policy = TriggerPolicy()
+        assert f"fires above {policy.on:g} on a link in peace, above {policy.again:g} right after" in text
+        assert f"for some {policy.memory:g} blocks" in text
+        for rule in RULES:
+            assert rule in definition["parameters"][2]["options"]
+            assert f'"{rule}"' in lighttune.tuner.__doc__

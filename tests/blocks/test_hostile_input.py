@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flowgraph import Bench, floats, message, pdu, post, running, until
 
+N_WEIGHTS = Shape(len(McsTable.nr_pdsch(1).orders)).n_weights
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, 1, 65535, 65536, 2**31, 2**32 - 1, 2**32])
 SCALARS = st.one_of(
     st.sampled_from([pmt.PMT_NIL, pmt.PMT_T, pmt.PMT_F, pmt.PMT_EOF]),
@@ -25,7 +26,7 @@ VECTORS = st.one_of(
     st.binary(max_size=8).map(lambda b: pmt.init_u8vector(len(b), list(b))),
     st.lists(st.floats(width=32), max_size=8).map(lambda v: pmt.init_f32vector(len(v), v)),
     st.lists(st.floats(width=32), min_size=N_FEATURES, max_size=N_FEATURES).map(floats),
-    st.floats(width=32).map(lambda v: floats([v] * Shape().n_weights)),
+    st.floats(width=32).map(lambda v: floats([v] * N_WEIGHTS)),
     st.lists(st.complex_numbers(), max_size=4).map(lambda v: pmt.init_c64vector(len(v), v)),
 )
 NAMES = ("link", "seq", "mcs", "bler", "ack", "attempt", "snr_db", "time", "features", "version", "probe")
@@ -52,7 +53,7 @@ WHOLE = {
     "pdu_in": {"link": 0, "seq": 3},
     "feedback": {"link": 0, "seq": 3, "ack": True, "snr_db": 10.0, "attempt": 0},
     "decision": {"link": 0, "seq": 3, "mcs": 4, "features": floats([10.0] * N_FEATURES), "version": 0},
-    "model": {"link": 0, "version": 1, "weights": floats([0.0] * Shape().n_weights), "healthy": True},
+    "model": {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS), "healthy": True},
     "ok": {"link": 0, "seq": 3},
     "fail": {"link": 0, "seq": 3},
 }

@@ -8,12 +8,13 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import lighttune
+from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import Shape
 
 from flowgraph import WAIT_S, Bench, floats, message, pdu, post, running, until
 
-N_WEIGHTS = Shape().n_weights
+N_WEIGHTS = Shape(len(McsTable.nr_pdsch(1).orders)).n_weights
 BLOCKS = ["mcs_selector", "olla_selector"]
 
 
@@ -45,7 +46,7 @@ def test_a_pdu_leaves_with_its_mcs_and_the_decision_says_the_same(make, name):
     assert {k: decision[k] for k in ("link", "seq", "mcs", "bler")} == {
         k: metadata[k] for k in ("link", "seq", "mcs", "bler")
     }
-    assert len(decision["features"]) == (14 if name == "mcs_selector" else 0)
+    assert len(decision["features"]) == (N_FEATURES if name == "mcs_selector" else 0)
     assert pmt.length(pmt.cdr(bench.out["pdu_out"].messages[0])) == 100
 
 

@@ -9,7 +9,6 @@ import pmt
 import pytest
 from gnuradio import lighttune
 from gnuradio.lighttune.core.features import N_FEATURES
-from gnuradio.lighttune.core.predictor import Shape
 from gnuradio.lighttune.core.rules import LocalHead
 
 from flowgraph import Bench, floats, message, pdu, post, running, threads, until
@@ -59,7 +58,7 @@ def test_a_sample_changes_the_weights_and_they_are_published_with_a_new_version(
         until(lambda: models(bench))
     model = models(bench)[0]
     assert (model["link"], model["version"], model["healthy"]) == (5, 1, True)
-    assert len(model["weights"]) == Shape().n_weights
+    assert len(model["weights"]) == plain_predictor.shape.n_weights
     assert np.abs(np.array(model["weights"]) - plain_predictor.offline).max() > 1e-4
 
 

@@ -2,10 +2,15 @@
 """The `lighttune` command: the demo's main job on a small scale, training, and its error messages."""
 
 import json
+from pathlib import Path
 
 import pytest
+from gnuradio import lighttune
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.checkpoint import load_predictor
+from gnuradio.lighttune.core.checkpoint import load_predictor, shipped_models
+from safetensors import safe_open
+
+LOSSES = ("what the labels leave open", "predictor", "table at the last report")
 
 
 def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tmp_path, capsys):
@@ -38,7 +43,26 @@ def test_training_writes_the_same_file_for_the_same_seed(tmp_path, capsys):
     a, b, c = (path.read_bytes() for path in files)
     assert a == b != c
     assert len(load_predictor(files[0]).table) == 28
-    assert "held-out" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "held-out" in shown
+    with safe_open(files[0], framework="numpy") as file:
+        notes = json.loads(file.metadata()["lighttune"])["notes"]
+    losses = [float(notes[name]) for name in LOSSES]
+    for name, loss in zip(LOSSES, losses, strict=True):
+        assert f"{name:24s} {loss:.4f}" in shown
+    assert losses == sorted(losses)  # what is open < the predictor, after two epochs < the table
+    assert losses[1] < 0.8 * losses[2]
+
+
+def test_the_shipped_models_say_how_they_were_trained_and_beat_the_table():
+    for name in shipped_models():
+        path = Path(lighttune.__file__).parent / "models" / f"{name}.safetensors"
+        with safe_open(path, framework="numpy") as file:
+            notes = json.loads(file.metadata()["lighttune"])["notes"]
+        assert notes["table"] == name
+        assert int(notes["seed"]) == 1  # the training seed of bench/protocol.py
+        left_open, predictor, looked_up = (float(notes[loss]) for loss in LOSSES)
+        assert left_open < predictor < 0.5 * looked_up
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.baselines.olla import Olla
 from gnuradio.lighttune.core.adapter import LightTune, Selector
+from gnuradio.lighttune.core.features import NAMES
 from gnuradio.lighttune.core.messages import MAX_SEQ, Csi, Feedback
 from gnuradio.lighttune.core.selection import Prober, SelectionPolicy, choose, most_efficient_within
 from gnuradio.lighttune.core.tuner import Tuner
+
+AGE = NAMES.index("log_age_slots")
 
 
 @pytest.fixture
@@ -48,13 +51,13 @@ def test_a_block_sent_blind_teaches_nothing(plain_predictor):
 
 def test_a_report_dated_at_the_coming_block_is_as_fresh_as_can_be(selector):
     selector.report(Csi(12.0, seq=7))
-    assert selector.select(seq=5).features[10] == 0.0
+    assert selector.select(seq=5).features[AGE] == 0.0
 
 
 def test_a_decision_carries_what_the_tuner_needs(selector):
     selector.report(Csi(12.0))
     decision = selector.select(bits=4096)
-    assert decision.features.shape == (14,)
+    assert decision.features.shape == (len(NAMES),)
     assert decision.features.dtype == np.float32
     assert decision.features[0] == pytest.approx(12.0)
     assert decision.features[-1] == pytest.approx(np.log(4))
@@ -75,7 +78,7 @@ def test_a_number_that_cannot_travel_is_refused(selector, seq):
 
 def test_the_age_of_a_report_is_counted_in_blocks_across_the_wrap(selector):
     selector.report(Csi(12.0, seq=MAX_SEQ - 1))
-    assert np.exp(selector.select(seq=1).features[10]) == pytest.approx(3, rel=1e-5)
+    assert np.exp(selector.select(seq=1).features[AGE]) == pytest.approx(3, rel=1e-5)
 
 
 def test_feedback_counts_once_and_only_for_pending_blocks(selector):
@@ -149,8 +152,9 @@ def test_choice_maximises_goodput_less_the_price_of_failures(plain_predictor):
     gain = table.goodput_if_acked()
     assert choose(bler, gain) == np.argmax(gain * (1 - bler))
     blers = np.stack([bler, bler[::-1]])
-    both = choose(blers, gain, np.array([0.0, 3.0]))
-    assert both.tolist() == [choose(bler, gain), np.argmax(gain * (1 - bler[::-1]) - 3.0 * bler[::-1])]
+    both = choose(blers, gain, table, np.array([0.0, 3.0]))
+    assert both.tolist() == [choose(bler, gain, table), np.argmax(gain * (1 - bler[::-1]) - 3.0 * bler[::-1])]
+    assert choose(np.full((2, 29), 1 - 3e-7), gain, table).tolist() == [table.most_robust] * 2  # hopeless
     kept = most_efficient_within(bler, gain, table, 0.2)
     assert bler[kept] <= 0.2 < bler[kept + 1]
     assert most_efficient_within(np.full(29, 0.9), gain, table, 0.2) == table.most_robust
@@ -158,8 +162,9 @@ def test_choice_maximises_goodput_less_the_price_of_failures(plain_predictor):
 
 @pytest.mark.parametrize("target", [0.02, 0.05, 0.1])
 def test_a_bler_target_is_held_in_the_long_run_and_not_overfulfilled(plain_predictor, target, rng):
-    """The waterfalls are wide (the report is 4 dB uncertain), so that maximum goodput would fail more often."""
-    predictor = replace(plain_predictor, encoder=replace(plain_predictor.encoder, b3=np.array([0.0, 4.0])))
+    """The waterfalls are wide (reports are 4 dB uncertain), so that maximum goodput would fail more often."""
+    b3 = np.repeat((0.0, 4.0, 0.0), plain_predictor.shape.orders)  # mu, sigma and tilt of each order
+    predictor = replace(plain_predictor, encoder=replace(plain_predictor.encoder, b3=b3))
     selector = Selector(predictor, Olla(predictor.table), SelectionPolicy("target", target, probe_budget=0))
     nacks = []
     for seq in range(6000):

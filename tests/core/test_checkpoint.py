@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pytest
 from gnuradio.lighttune.core.checkpoint import load_model, load_predictor, save_predictor, shipped_models
+from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
 from safetensors import safe_open
 from safetensors.numpy import save_file
+
+from helpers import make_predictor
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def write(path, tensors, about):
 
 def test_a_predictor_comes_back_as_it_was(saved, plain_predictor, rng):
     back = load_predictor(saved, plain_predictor.table)
-    x = rng.normal(0, 3, 14).astype(np.float32)
+    x = rng.normal(0, 3, N_FEATURES).astype(np.float32)
     assert back.table == plain_predictor.table
     assert np.allclose(
         back.bler(back.weights(), x),
@@ -110,6 +113,25 @@ def test_a_failed_write_leaves_the_old_file(saved, plain_predictor, monkeypatch)
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_the_shipped_models_load_and_belong_to_the_shipped_tables():
-    assert "amc" in shipped_models()
-    assert load_model("amc").table.digest == McsTable.amc().digest
+@pytest.mark.parametrize("name", ["amc", "nr-pdsch-1-sionna"])
+def test_the_shipped_models_load_and_belong_to_the_shipped_tables(name):
+    assert name in shipped_models()
+    assert load_model(name).table.digest == McsTable.named(name).digest
+
+
+def test_a_model_for_another_number_of_modulation_orders_is_refused(saved):
+    tensors, about = parts(saved)
+    write(saved, tensors, about | {"shape": about["shape"] | {"orders": 2}})
+    with pytest.raises(ValueError, match=r"encoder\.w3"):
+        load_predictor(saved)
+
+
+def test_a_random_encoder_comes_back_with_all_it_reads(tmp_path, rng):
+    predictor = make_predictor(McsTable.nr_pdsch(2), rng, depth=1.0)
+    direct = rng.standard_normal(predictor.encoder.direct.shape)
+    encoder = dataclasses.replace(predictor.encoder, direct=direct)
+    path = tmp_path / "model.safetensors"
+    save_predictor(dataclasses.replace(predictor, encoder=encoder), path)
+    x = rng.normal(0, 1, (5, N_FEATURES))
+    for name, back in load_predictor(path).encoder(x)._asdict().items():
+        assert np.allclose(back, getattr(encoder(x), name), atol=1e-5), name  # float32 file

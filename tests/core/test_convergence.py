@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The regret of docs/convergence.md: projected online gradient, by the tuner's own rule and projection.
 
-The comparator is the best fixed value in hindsight, with a certificate (`convergence.best_fixed`).
+The comparator is the best fixed value in hindsight, with a certificate (`regret.best_fixed`).
 """
 
 from functools import cache
@@ -12,12 +12,14 @@ from gnuradio.lighttune.core.guards import GuardPolicy, project
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import Predictor
 
-import convergence as cv
+import convex
+import regret as cv
 from helpers import make_predictor
 
 SEEDS, BLOCKS = range(5), cv.HORIZONS[-1]
-PARTS = [cv.Part(-1, 6.0), cv.Part(0, 1.0), cv.Part(1, 1.0)]
-READ_OUT = PARTS[2]
+GUARDS = GuardPolicy(radius=1.0, max_offset_db=6.0, max_order_db=2.0)
+PARTS = [cv.Part(layer, GUARDS) for layer in (-1, 0, 1)]
+OFFSETS, READ_OUT = PARTS[0], PARTS[2]
 
 
 @cache
@@ -100,16 +102,13 @@ def test_the_comparator_lies_in_the_set_and_nothing_there_is_better(part, rng):
         sign = 1.0 - 2.0 * trace.nack[0, :1000]
         return np.logaddexp(0.0, sign * (trace.rest[0, :1000] + trace.slope[0, :1000] @ w)).sum()
 
-    def inside(w):
-        return np.linalg.norm(w - domain.centre) <= domain.radius and (w.min() >= 0 or not domain.nonnegative)
-
-    assert inside(best)
+    assert domain.contains(best)
     assert loss(best) == pytest.approx(least)
     tried = 0
-    for size in np.geomspace(1e-3, 1.0, 2000) * domain.radius:
+    for size in np.geomspace(1e-3, 1.0, 2000) * domain.diameter / 2:
         w = best + size * rng.standard_normal(len(best)) / np.sqrt(len(best))
-        w = np.maximum(w, 0.0) if domain.nonnegative else w
-        if inside(w):
+        w = w if part == OFFSETS else np.maximum(w, 0.0)
+        if domain.contains(w):
             tried += 1
             assert loss(w) >= least - cv.GAP
     assert tried > 100
@@ -117,7 +116,7 @@ def test_the_comparator_lies_in_the_set_and_nothing_there_is_better(part, rng):
 
 def test_the_certificate_of_a_comparator_is_not_given_away(rng):
     """The bound of the linear minimum is one, and it is tight: random points come close and never pass."""
-    domain = cv.Domain(np.array([0.4, 0.0]), 1.0, nonnegative=True)
+    domain = convex.Ball(np.array([0.4, 0.0]), 1.0)
     angle, size = rng.uniform(0, 2 * np.pi, 400_000), np.sqrt(rng.random(400_000))
     points = domain.centre + (size * np.array([np.cos(angle), np.sin(angle)])).T
     points = points[points.min(axis=1) >= 0]
@@ -125,6 +124,35 @@ def test_the_certificate_of_a_comparator_is_not_given_away(rng):
         least = (points @ gradient).min()
         # Points are 0.003 apart; in a corner of the set the nearest one is some times as far away.
         assert least - 0.02 <= domain.least(gradient) <= least
+    sizes = np.array([2.0, 0.5])
+    box, corners = convex.Box(sizes), sizes * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+    assert all(box.contains(corner) and not box.contains(1.01 * corner) for corner in corners)
+    for gradient in rng.standard_normal((50, 2)):
+        assert box.least(gradient) == pytest.approx((corners @ gradient).min())  # a linear minimum is at one
+
+
+@pytest.mark.parametrize("domain", [convex.Ball(np.array([0.4, 0.1]), 1.0), convex.Box(np.array([2.0, 0.5]))])
+def test_a_barrier_is_finite_inside_alone_and_its_slopes_are_its_derivatives(domain):
+    w = domain.inner
+    assert domain.contains(w)
+    assert domain.barrier(w) < np.inf
+    assert domain.barrier(w + domain.diameter) == np.inf
+    gradient, hessian = domain.barrier_slopes(w)
+    for i, step in enumerate(1e-6 * np.eye(2)):
+        numeric = (domain.barrier(w + step) - domain.barrier(w - step)) / 2e-6
+        assert gradient[i] == pytest.approx(numeric, rel=1e-5, abs=1e-7)
+        ends = domain.barrier_slopes(w + step)[0], domain.barrier_slopes(w - step)[0]
+        assert hessian[i] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7)
+
+
+def test_the_slope_of_the_logit_by_the_offsets_is_the_derivative_of_the_numpy_predictor():
+    x, weights = worlds()[0].features[:20], predictor().weights()
+    got = OFFSETS.slope(predictor().forward(weights, x), predictor())
+    for column, place in enumerate(OFFSETS.places(predictor())):
+        moved = predictor().weights()
+        moved.flat[place] += 1.0  # affine: a step of any size will do
+        t, there = (predictor().forward(w, x).t for w in (weights, moved))
+        assert np.allclose(got[..., column], there - t)
 
 
 def test_the_guards_projection_brings_no_point_further_from_any_point_of_the_set(rng):

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.core.mcs import McsTable, sigmoid, snr_at_capacity_db
+from gnuradio.lighttune.core.mcs import TABLES, McsTable, sigmoid, snr_at_capacity_db
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,46 @@ def test_the_digest_follows_the_figures_and_not_the_name():
     a = McsTable.nr_pdsch(1)
     assert dataclasses.replace(a, name="other").digest == a.digest
     assert dataclasses.replace(a, overhead_symbols=10.0).digest != a.digest
+
+
+def test_orders_are_the_ladders_whatever_the_indices():
+    t = McsTable(
+        "shuffled",
+        (4, 2, 1, 2, 4, 2),
+        (0.5, 0.25, 0.5, 0.5, 0.75, 0.75),
+        (8.0, -2.0, -3.0, 1.0, 12.0, 5.0),
+        (0.3,) * 6,
+    )
+    assert t.orders.tolist() == [1, 2, 4]
+    assert t.order_of.tolist() == [2, 1, 0, 1, 2, 1]
+    assert np.array_equal(t.orders[t.order_of], t.modulation_order)
+    assert t.above_middle_db.tolist() == [-2.0, -3.5, 0.0, -0.5, 2.0, 3.5]  # middles: 10, 1.5, and its own
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_named_table_has_ladders_around_their_middles(name):
+    t = McsTable.named(name)
+    for q, order in enumerate(t.orders):
+        ladder = t.order_of == q
+        assert (np.array(t.modulation_order)[ladder] == order).all()
+        above = t.above_middle_db[ladder]
+        assert above.min() == pytest.approx(-above.max())
+        assert np.ptp(above) == pytest.approx(np.ptp(t.threshold[ladder]))
+    assert t.name == name
+
+
+def test_the_table_measured_in_sionna_has_mcs_3_to_28_of_nr_table_1():
+    measured, standard = McsTable.named("nr-pdsch-1-sionna"), McsTable.nr_pdsch(1)
+    assert len(measured) == 26
+    assert measured.modulation_order == standard.modulation_order[3:]
+    assert np.allclose(measured.code_rate, standard.code_rate[3:], atol=1e-4)
+    # The other table's thresholds are capacity plus 1 dB; those of the codes differ by up to 1.1 dB.
+    assert np.abs(measured.threshold - standard.threshold[3:]).max() < 1.3
+
+
+def test_an_unknown_table_is_refused_with_the_names_of_all():
+    with pytest.raises(ValueError, match=r"nr-pdsch-9.*amc, nr-pdsch-1-sionna, nr-pdsch-1,"):
+        McsTable.named("nr-pdsch-9")
 
 
 def test_overhead_makes_a_fast_mcs_worth_less_for_short_packets():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.core import features as ft
 from gnuradio.lighttune.core.mcs import McsTable, sigmoid
-from gnuradio.lighttune.core.predictor import GAMMA, N_CALIBRATION, OFFSET
+from gnuradio.lighttune.core.predictor import GAMMA, OFFSET
 from gnuradio.lighttune.core.rules import ForwardForward, LocalHead, Outcome, Spsa, make_rule
 from gnuradio.lighttune.core.trigger import TriggerPolicy
 from gnuradio.lighttune.core.tuner import Tuner
@@ -81,8 +81,24 @@ def test_the_calibration_step_descends_the_logistic_loss_of_the_closed_form(rng,
         flat[place] += by
         return softplus(-plain_predictor.forward(plain_predictor.weights(flat), x[0], mcs).t[0])
 
-    for place, rate in ((OFFSET, rule.offset_rate), (GAMMA, rule.gamma_rate)):
-        assert step[place] / -rate == pytest.approx((loss(place, 1e-6) - loss(place, -1e-6)) / 2e-6, rel=1e-4)
+    orders = range(OFFSET + 1, plain_predictor.shape.n_calibration)
+    sent = OFFSET + 1 + plain_predictor.table.order_of[7]
+    for place in (OFFSET, GAMMA, *orders):
+        rate = {OFFSET: rule.offset_rate, GAMMA: rule.gamma_rate}.get(place, rule.order_rate)
+        numeric = (loss(place, 1e-6) - loss(place, -1e-6)) / 2e-6
+        assert step[place] / -rate == pytest.approx(numeric, rel=1e-4)
+        assert (step[place] != 0) == (place in (OFFSET, GAMMA, sent))
+
+
+@pytest.mark.parametrize("rule", [LocalHead(), ForwardForward()])
+def test_links_side_by_side_move_the_offset_of_the_order_that_each_sent(rng, plain_predictor, rule):
+    table, mcs = plain_predictor.table, np.array([3, 12, 25])
+    weights = plain_predictor.weights(np.tile(plain_predictor.offline, (3, 1)))
+    x = rng.normal(0, 1, (3, ft.N_FEATURES))
+    x[:, 0] = table.threshold[mcs]
+    step = plain_predictor.weights(direction(rule, plain_predictor, weights, x, mcs, np.ones(3)))
+    assert table.order_of[mcs].tolist() == [0, 1, 2]
+    assert np.array_equal(step.order_db < 0, np.eye(3, dtype=bool))  # NACKs: less SINR, there alone
 
 
 def test_the_goodness_difference_is_the_logit_that_the_predictor_uses(rng):
@@ -151,8 +167,12 @@ def test_the_expected_step_of_spsa_is_minus_the_gradient_of_the_predictors_loss(
     )
     # Small sizes, so that no hinge of a unit lies between the passes; equal for offset and layers, which is
     # the hardest for the layers: each of some 600 coordinates disturbs every other.
-    rule = Spsa(offset_rate=0.3, layer_rate=0.05, offset_size=1e-4, gamma_size=1e-4, layer_size=1e-4)
-    rate = np.r_[0.3, rule.gamma_rate, np.full(len(flat) - N_CALIBRATION, 0.05)]
+    rule = Spsa(
+        offset_rate=0.3, order_rate=0.2, layer_rate=0.05, offset_size=1e-4, gamma_size=1e-4, layer_size=1e-4
+    )
+    shape = predictor.shape
+    repeats = (1, 1, shape.orders, shape.n_weights - shape.n_calibration)
+    rate = np.repeat((rule.gamma_rate, 0.3, 0.2, 0.05), repeats)
     # A draw's squared error is some 600 times the squared gradient; 20,000 draws leave 3 % of it.
     draws = np.concatenate([steps(rule, sent, nack, 1000) for _ in range(20)]) / -rate
     mean, error = draws.mean(axis=0), draws.std(axis=0) / np.sqrt(len(draws))
@@ -163,7 +183,7 @@ def test_the_expected_step_of_spsa_is_minus_the_gradient_of_the_predictors_loss(
 
 
 def test_links_side_by_side_are_perturbed_independently(sent):
-    both = np.sign(steps(Spsa(), sent, 1.0, 2)[:, N_CALIBRATION:])
+    both = np.sign(steps(Spsa(), sent, 1.0, 2)[:, sent[0].shape.n_calibration :])
     assert abs(np.mean(both[0] * both[1])) < 0.2  # 600 products of independent signs: 5 standard deviations
 
 
@@ -205,9 +225,14 @@ def test_a_perturbation_without_size_is_refused(name, size):
 
 
 def test_a_rate_of_zero_leaves_those_weights_alone_and_no_others(sent):
+    calibration = sent[0].shape.n_calibration
     step = steps(Spsa(layer_rate=0), sent, 1.0, 1)[0]
-    assert step[OFFSET] != 0
-    assert not step[N_CALIBRATION:].any()
+    assert step[:calibration].all()
+    assert not step[calibration:].any()
+    step = steps(Spsa(order_rate=0), sent, 1.0, 1)[0]
+    assert step[[OFFSET, GAMMA]].all()
+    assert not step[OFFSET + 1 : calibration].any()
+    assert step[calibration:].all()
 
 
 def test_an_unknown_rule_is_refused_by_name():

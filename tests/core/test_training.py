@@ -7,7 +7,7 @@ import torch
 from gnuradio.lighttune.core import features as ft
 from gnuradio.lighttune.core.guards import log_loss
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.predictor import Shape
+from gnuradio.lighttune.core.predictor import N_SHAPE, Shape
 from gnuradio.lighttune.core.training import Samples, TorchPredictor, TrainingPlan, train
 
 TABLE = McsTable.nr_pdsch(1)
@@ -25,11 +25,13 @@ def drifting_samples(rng, n=20000):
     return Samples(x, mcs, (rng.random(n) < bler).astype(np.float32))
 
 
-@pytest.mark.parametrize("shape", [Shape(), Shape(layers=3, width=7)])
+@pytest.mark.parametrize("shape", [Shape(orders=3), Shape(orders=3, layers=3, width=7)])
 def test_the_torch_and_the_numpy_forward_passes_agree_to_1e_6(rng, shape):
     torch.manual_seed(0)
-    model = TorchPredictor(TABLE, rng.normal(0, 1, 12), rng.uniform(0.5, 2, 12), 24, shape).double()
+    mean, scale = rng.normal(0, 1, N_SHAPE), rng.uniform(0.5, 2, N_SHAPE)
+    model = TorchPredictor(TABLE, mean, scale, 24, shape).double()
     with torch.no_grad():
+        model.direct.weight.normal_(0, 0.2)
         for layer in model.layers:
             layer["u"].uniform_(0, 0.5)
     x = rng.normal(0, 3, (500, ft.N_FEATURES))
@@ -75,8 +77,9 @@ def test_trained_layers_satisfy_the_sign_constraints(rng):
 
 
 def test_no_samples_and_samples_that_are_not_finite_are_refused():
-    empty = Samples(np.zeros((0, 14), np.float32), np.zeros(0, int), np.zeros(0))
+    empty = Samples(np.zeros((0, ft.N_FEATURES), np.float32), np.zeros(0, int), np.zeros(0))
     with pytest.raises(ValueError, match="0 training samples"):
         train(TABLE, empty, 1)
+    wild = Samples(np.full((3, ft.N_FEATURES), np.nan, np.float32), np.zeros(3, int), np.zeros(3))
     with pytest.raises(ValueError, match="finite"):
-        train(TABLE, Samples(np.full((3, 14), np.nan, np.float32), np.zeros(3, int), np.zeros(3)), 1)
+        train(TABLE, wild, 1)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.core.features import LinkHistory
+from gnuradio.lighttune.core.features import N_FEATURES, LinkHistory
 from gnuradio.lighttune.core.guards import GuardPolicy
+from gnuradio.lighttune.core.predictor import OFFSET
 from gnuradio.lighttune.core.rules import RULES, LocalHead
 from gnuradio.lighttune.core.trigger import TriggerPolicy
 from gnuradio.lighttune.core.tuner import Tuner, TunerFull
@@ -21,7 +22,7 @@ def samples(predictor, rng, n, bias_db=0.0):
     """
     history, out = LinkHistory(), []
     right = predictor.weights()
-    right.flat[0] = -bias_db
+    right.flat[OFFSET] = -bias_db
     for i in range(n):
         history.report(12 + 4 * np.sin(i / 40) + bias_db)
         features = history.features()
@@ -153,10 +154,10 @@ def test_a_rule_that_does_harm_is_rolled_back(rng, plain_predictor):
 @pytest.mark.parametrize(
     ("features", "mcs", "message"),
     [
-        (np.full(14, np.nan), 3, "finite"),
-        (np.zeros(14), 29, "29"),
-        (np.zeros(14), -1, "-1"),
-        (np.zeros((2, 14)), 3, "1 links"),
+        (np.full(N_FEATURES, np.nan), 3, "finite"),
+        (np.zeros(N_FEATURES), 29, "29"),
+        (np.zeros(N_FEATURES), -1, "-1"),
+        (np.zeros((2, N_FEATURES)), 3, "1 links"),
     ],
 )
 def test_a_bad_sample_is_refused_and_changes_nothing(plain_predictor, features, mcs, message):

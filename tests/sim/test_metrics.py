@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from gnuradio.lighttune.sim.link import Trace
-from gnuradio.lighttune.sim.metrics import log_loss, summary, windowed
+from gnuradio.lighttune.sim.metrics import WINDOW, error, log_loss, summary, window_error, windowed
 
 
 def make_trace(**changes) -> Trace:
@@ -60,3 +60,15 @@ def test_a_windowed_curve_averages_links_and_slots():
 def test_a_window_that_does_not_fit_is_refused(window):
     with pytest.raises(ValueError, match=f"window = {window}"):
         windowed(np.zeros((2, 5)), window)
+
+
+def test_the_window_error_takes_blers_as_rates():
+    """Half the blocks fail for sure: a constant 0.5 is wrong in every slot and right in every window."""
+    true = np.tile([0.0, 1.0], (3, 2 * WINDOW))
+    assert error(np.full_like(true, 0.5), true) == pytest.approx(0.5)
+    assert window_error(np.full_like(true, 0.5), true) == pytest.approx(0.0, abs=1e-12)
+    assert window_error(np.full_like(true, 0.7), true) == pytest.approx(0.2)
+    drifting = np.repeat([[0.3, 0.7, 0.3, 0.7]], WINDOW, axis=1)  # right on average, wrong in every window
+    assert window_error(drifting, true[:1]) == pytest.approx(0.2)
+    places = np.stack([true, np.full_like(true, np.nan)], axis=-1)
+    assert window_error(np.full_like(places, 0.7), places) == pytest.approx(0.2)

@@ -10,7 +10,7 @@ from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.sim import WORLDS, World, make_world, training_batch
 from gnuradio.lighttune.sim.conditions import Conditions, Recipe
 from gnuradio.lighttune.sim.family import FAMILY
-from gnuradio.lighttune.sim.realise import PREROLL, realise
+from gnuradio.lighttune.sim.realise import PREROLL, beta_of, realise
 
 TABLE = McsTable.nr_pdsch(2)
 N_LINKS, N_SLOTS = 20, 3000
@@ -55,10 +55,9 @@ def test_a_world_is_finite_and_its_reports_lie_in_the_past_and_never_go_back(nam
 def test_a_nominal_report_is_the_sinr_of_its_slot_rounded_and_noisy(worlds):
     world = worlds["nominal"]
     late = np.arange(PREROLL, N_SLOTS)
-    sixteen_qam = np.searchsorted(world.orders, 4)
-    truth = np.take_along_axis(world.snr_db[:, :, sixteen_qam], world.measured_at[:, late], axis=1)
+    truth = np.take_along_axis(world.snr_db[:, :, -1], world.measured_at[:, late], axis=1)
     error = world.reported_db[:, late] - truth
-    # Noise of 0.3 to 0.7 dB, rounding to 0.5 dB, and another beta than that of 16-QAM.
+    # Noise of 0.3 to 0.7 dB, rounding to 0.5 dB, and a larger beta than the 130 of the highest rate.
     assert abs(np.median(error)) < 0.2
     assert np.median(np.abs(error)) < 0.7
     assert np.allclose(world.reported_db, np.round(world.reported_db * 2) / 2)
@@ -124,14 +123,27 @@ def test_the_two_ways_to_ask_for_the_true_bler_agree(worlds, rng):
 
 def test_a_nominal_unjittered_world_fails_as_its_table_says():
     world = make_world_with(Conditions(), threshold_jitter_db=0.0)
-    expected = TABLE.bler(world.snr_db[3, :, np.searchsorted(world.orders, 6)])[:, 15]
-    assert TABLE.modulation_order[15] == 6
-    assert np.allclose(world.bler_of_link(3)[:, 15], expected)
+    order = 2 * np.searchsorted(TABLE.orders, 6)
+    ladder = np.flatnonzero(np.array(TABLE.modulation_order) == 6)
+    for mcs, end in ((ladder[0], order), (ladder[-1], order + 1)):
+        expected = TABLE.bler(world.snr_db[3, :, end])[:, mcs]
+        assert np.allclose(world.bler_of_link(3)[:, mcs], expected, atol=1e-6)
+    between = world.effective_db(world.snr_db[3])[:, ladder]
+    assert (np.diff(between, axis=1) >= 0).all()  # a higher rate weighs its weak subcarriers less
+
+
+def test_betas_are_those_of_the_literature_and_rise_with_rate_and_order():
+    beta = beta_of(McsTable.nr_pdsch(2))
+    assert beta[[0, 4, 5, 10, 11, 19, 20, 27]] == pytest.approx(
+        [1.60, 1.79, 4.27, 6.50, 10.97, 29.94, 56.48, 132.54], rel=0.05
+    )
+    for ladder in (range(5), range(5, 11), range(11, 20), range(20, 28)):
+        assert (np.diff(beta[list(ladder)]) > 0).all()
 
 
 def test_every_modulation_order_of_the_module_has_a_beta_and_others_are_refused():
     bpsk_too = McsTable("b", (1, 2), (0.5, 0.5), (-2.0, 1.0), (0.3, 0.3))
-    assert make_world("nominal", bpsk_too, 1, 2, 100).orders.tolist() == [1, 2]
+    assert make_world("nominal", bpsk_too, 1, 2, 100).snr_db.shape == (2, 100, 4)
     with pytest.raises(ValueError, match=r"order \[3\]"):
         make_world("nominal", McsTable("8psk", (3,), (0.5,), (5.0,), (0.3,)), 1, 2, 100)
 
@@ -150,10 +162,32 @@ def test_a_report_delay_out_of_range_is_refused(delay):
         make_world_with(Conditions(report_delay_slots=delay))
 
 
+def test_a_clean_links_reports_are_neither_noisy_nor_rounded_and_the_others_are_both():
+    rough = Conditions(report_bias_db=2.0, report_noise_db=(0.5, 0.5), report_step_db=(0.5, 0.5))
+    smooth = replace(rough, report_noise_db=(0.0, 0.0), report_step_db=(0.0, 0.0))
+    clean = make_world_with(smooth, clean_share=0.0).reported_db
+    noisy = make_world_with(rough, clean_share=0.0).reported_db
+    assert np.array_equal(make_world_with(rough, clean_share=1.0).reported_db, clean)  # the bias remains
+    assert (noisy == np.round(noisy * 2) / 2).all()
+    mixed = make_world_with(rough, clean_share=0.5).reported_db
+    as_clean, as_noisy = ((mixed == other).all(axis=1) for other in (clean, noisy))
+    assert (as_clean != as_noisy).all()
+    assert 4 <= as_clean.sum() <= 16  # of 20 links: beyond that in one seed of 400
+
+
+def test_most_links_of_the_training_family_are_clean():
+    all_clean = replace(FAMILY, population=replace(FAMILY.population, clean_share=1.0))
+    family, clean = (
+        training_batch(np.random.default_rng(3), 1000, 32, TABLE, recipe) for recipe in (FAMILY, all_clean)
+    )
+    same = (family.reported_db == clean.reported_db).all(axis=1)
+    assert same.mean() == pytest.approx(0.8, abs=0.05)  # 1000 links: four standard deviations
+
+
 def test_ten_thousand_slots_of_a_hundred_links_take_seconds():
     began = time.perf_counter()
     world = make_world("mixture", TABLE, 1)
-    assert world.snr_db.shape == (100, 10_000, 4)
+    assert world.snr_db.shape == (100, 10_000, 8)
     assert time.perf_counter() - began < 15  # 1.3 s measured; the machine may be busy
 
 

@@ -51,5 +51,5 @@ class Genie(Baseline):
         if self._policy.objective == "target":
             mcs = most_efficient_within(self._bler, gain, self.table, self._policy.bler_target)
         else:
-            mcs = int(choose(self._bler, gain))
+            mcs = int(choose(self._bler, gain, self.table))
         return mcs, float(np.clip(self._bler[mcs], *_INSIDE))

@@ -29,7 +29,8 @@ class mcs_selector(SelectorBlock):
 
     Args:
         model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`.
-        objective: ``"goodput"`` or ``"target"``; see `SelectionPolicy`.
+        objective: ``"goodput"`` maximises it; ``"target"`` does so while the share of first transmissions
+            that fail stays at ``bler_target`` or below in the long run; see `SelectionPolicy`.
         bler_target: inside (0, 1): of the objective ``"target"``, and of the OLLA that stands by.
         probe_budget: share of the predicted goodput that probing may cost, 0 to 0.2.
         max_links: links that are kept at most, 1 to 65536.

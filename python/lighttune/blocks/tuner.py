@@ -43,7 +43,7 @@ class tuner(MessageBlock):
 
     Args:
         model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`: the selector's.
-        rule: ``"local_head"`` or ``"forward_forward"``, or a `Rule`.
+        rule: ``"local_head"``, ``"forward_forward"`` or ``"spsa"`` (see `core.rules`), or a `Rule`.
         always: tune on every first transmission, not only while the trigger asks for it.
         rate_hz: outcomes that are learnt per second at most, above 0.
         queue_limit: messages that may wait for the worker, 1 or more; the oldest is dropped beyond it.

@@ -21,7 +21,7 @@ from .features import NAMES
 from .mcs import McsTable
 from .predictor import N_SHAPE, Encoder, Predictor, Shape
 
-SCHEMA = 1
+SCHEMA = 2
 _ABOUT = "lighttune"
 _LARGEST_FILE = 16 * 2**20  # a predictor has a few thousand weights; a larger file is not one
 _MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -137,7 +137,8 @@ def _build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Predictor:
     hidden = arrays["w1"].shape[0]
     wanted = {
         "mean": (N_SHAPE,), "scale": (N_SHAPE,), "w1": (hidden, N_SHAPE), "b1": (hidden,),
-        "w2": (hidden, hidden), "b2": (hidden,), "w3": (2, hidden), "b3": (2,),
+        "w2": (hidden, hidden), "b2": (hidden,), "w3": (3 * shape.orders, hidden), "b3": (3 * shape.orders,),
+        "direct": (3 * shape.orders, N_SHAPE),
     }  # fmt: skip
     for name, array in arrays.items():
         if array.shape != wanted[name] or not np.isfinite(array).all():

@@ -53,7 +53,7 @@ class Decider:
         """
         weights = Weights(self.predictor.shape, self.weights[rows])
         bler = self.predictor.bler(weights, features)
-        greedy = choose(bler, gain, self.price.price[rows])
+        greedy = choose(bler, gain, self.predictor.table, self.price.price[rows])
         mcs = self._prober.consider(greedy, bler, gain, rows)
         return mcs, bler, mcs != greedy
 

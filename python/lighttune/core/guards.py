@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .predictor import GAMMA, N_CALIBRATION, OFFSET, Weights, project_signs
+from .predictor import GAMMA, OFFSET, Shape, Weights, project_signs
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class GuardPolicy:
 
     Args:
         max_step: largest norm of one step of the layers' weights; a longer step is shortened.
-        max_step_db: largest step of the SINR offset in dB.
+        max_step_db: largest step of a SINR offset in dB.
         radius: the layers' weights stay within this distance of the offline weights.
-        max_offset_db, max_gamma: the calibration stays within these magnitudes.
+        max_offset_db, max_order_db, max_gamma: the calibration stays within these magnitudes.
         window: memory of the comparison with the offline predictor, in blocks.
         margin: the log loss (nats per block) by which the tuned predictor may exceed the offline one over
             that window.
@@ -33,6 +33,7 @@ class GuardPolicy:
     max_step_db: float = 1.0
     radius: float = 4.0
     max_offset_db: float = 15.0
+    max_order_db: float = 5.0
     max_gamma: float = 0.7
     window: float = 64.0
     margin: float = 0.05
@@ -45,10 +46,11 @@ class GuardPolicy:
                 raise ValueError(f"{name} = {getattr(self, name)!r}: give a positive, finite number")
 
 
-def bounded(step: np.ndarray, policy: GuardPolicy) -> np.ndarray:
+def bounded(step: np.ndarray, shape: Shape, policy: GuardPolicy) -> np.ndarray:
     """Shorten steps ``(n_links, n_weights)`` to the policy's largest, in place."""
-    np.clip(step[:, OFFSET], -policy.max_step_db, policy.max_step_db, out=step[:, OFFSET])
-    layers = step[:, N_CALIBRATION:]
+    offsets = step[:, OFFSET : shape.n_calibration]
+    np.clip(offsets, -policy.max_step_db, policy.max_step_db, out=offsets)
+    layers = step[:, shape.n_calibration :]
     norm = np.linalg.norm(layers, axis=1, keepdims=True)
     layers *= np.minimum(1.0, policy.max_step / np.maximum(norm, 1e-12))
     return step
@@ -63,12 +65,12 @@ def project(weights: Weights, offline: np.ndarray, policy: GuardPolicy) -> None:
     flat = weights.flat
     np.clip(flat[:, OFFSET], -policy.max_offset_db, policy.max_offset_db, out=flat[:, OFFSET])
     np.clip(flat[:, GAMMA], -policy.max_gamma, policy.max_gamma, out=flat[:, GAMMA])
+    np.clip(weights.order_db, -policy.max_order_db, policy.max_order_db, out=weights.order_db)
     project_signs(weights)
-    away = flat[:, N_CALIBRATION:] - offline[N_CALIBRATION:]
+    start = weights.shape.n_calibration
+    away = flat[:, start:] - offline[start:]
     norm = np.linalg.norm(away, axis=1, keepdims=True)
-    flat[:, N_CALIBRATION:] = offline[N_CALIBRATION:] + away * np.minimum(
-        1.0, policy.radius / np.maximum(norm, 1e-12)
-    )
+    flat[:, start:] = offline[start:] + away * np.minimum(1.0, policy.radius / np.maximum(norm, 1e-12))
 
 
 class LossGuard:

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-TABLES = ("amc", "nr-pdsch-1", "nr-pdsch-2", "nr-pdsch-3")
-"""Names of the tables that `McsTable.named` knows."""
+_MODELS = Path(__file__).resolve().parent.parent / "models"
+_CURVES = {"amc": "amc_curves.json", "nr-pdsch-1-sionna": "nr_pdsch_1_sionna_curves.json"}
 
-_AMC_CURVES = Path(__file__).resolve().parent.parent / "models" / "amc_curves.json"
+TABLES = (*_CURVES, "nr-pdsch-1", "nr-pdsch-2", "nr-pdsch-3")
+"""Names of the tables that `McsTable.named` knows: ``"amc"`` is the reference modem's;
+``"nr-pdsch-1-sionna"``
+has MCS 3 to 28 of NR PDSCH table 1 with the BLER curves of NVIDIA's Sionna (it has none for MCS 0 to 2)."""
 
 # 3GPP TS 38.214 V17, Tables 5.1.3.1-1 to 5.1.3.1-3: (modulation order Q_m, target code rate R x 1024).
 _NR_PDSCH: dict[int, tuple[tuple[int, Sequence[float]], ...]] = {
@@ -128,7 +131,9 @@ class McsTable:
                 raise ValueError(f"table = {name!r}: {error}") from error
         if name not in TABLES:
             raise ValueError(f"table = {name!r}: give one of {', '.join(TABLES)}, or a curves file (.json)")
-        return cls.amc() if name == "amc" else cls.nr_pdsch(int(name[-1]))
+        if name in _CURVES:
+            return cls.from_curves(name, json.loads((_MODELS / _CURVES[name]).read_text()))
+        return cls.nr_pdsch(int(name[-1]))
 
     @classmethod
     def nr_pdsch(cls, table: int = 1) -> McsTable:
@@ -157,8 +162,7 @@ class McsTable:
     @classmethod
     def amc(cls) -> McsTable:
         """The reference modem's ten MCS, with the curves that ``lighttune modem-curves`` measured."""
-        curves = json.loads(_AMC_CURVES.read_text())
-        return cls.from_curves("amc", curves)
+        return cls.named("amc")
 
     @classmethod
     def from_curves(cls, name: str, curves: dict) -> McsTable:
@@ -197,6 +201,23 @@ class McsTable:
     def slope(self) -> np.ndarray:
         """`slope_db` as an array, shape ``(n_mcs,)``."""
         return np.array(self.slope_db)
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """The modulation orders that occur, rising, shape ``(n_orders,)``."""
+        return np.unique(self.modulation_order)
+
+    @cached_property
+    def order_of(self) -> np.ndarray:
+        """Place in `orders` of each MCS's modulation order, shape ``(n_mcs,)``."""
+        return np.searchsorted(self.orders, self.modulation_order)
+
+    @cached_property
+    def above_middle_db(self) -> np.ndarray:
+        """Each MCS's threshold over the middle of its modulation order's ladder in dB, ``(n_mcs,)``."""
+        ladders = [self.threshold[self.order_of == q] for q in range(len(self.orders))]
+        middle = np.array([(ladder.min() + ladder.max()) / 2 for ladder in ladders])
+        return self.threshold - middle[self.order_of]
 
     @cached_property
     def by_efficiency(self) -> np.ndarray:

@@ -2,15 +2,21 @@
 r"""The BLER predictor: one network reads the link, closed forms give the BLER of every MCS.
 
 **Encoder** (trained offline, frozen on the air). The shape features ``x`` (`features.SHAPE`) go through two
-tanh layers to a correction of the reported SINR and to its spread: the SINR of the coming block is
-predicted as ``N(mu, sigma^2)`` with ``mu = snr_db + delta(x)``. Averaging an MCS's logistic waterfall over
-that normal gives, to within the usual logistic-normal approximation (MacKay 1992), another logistic with a
-wider scale:
+tanh layers to three numbers for each modulation order ``q``: the effective SINR of the coming block is
+predicted as ``N(mu_q, sigma_q^2)`` with ``mu_q = snr_db + delta_q(x)``, and ``tilt_q`` says how that moves
+along the order's ladder. (A block's effective SINR depends on its modulation and code rate: over
+frequency-selective fading it falls short of the reported SINR by more, the lower the order.) Averaging an
+MCS's logistic waterfall over that normal gives, to within the usual logistic-normal approximation (MacKay
+1992), another logistic with a wider scale:
 
-    t(m) = exp(gamma) * (threshold(m) + slope(m) * length_logit - mu - offset_db) / s(m),
-    s(m) = sqrt(slope(m)^2 + (sqrt(3) / pi * sigma)^2)
+    t(m) = exp(gamma) / s(m)
+           * (threshold(m) + tilt_q above(m) + slope(m) length_logit - mu_q - offset_db - order_db[q]),
+    s(m) = sqrt(slope(m)^2 + (sqrt(3) / pi sigma_q)^2),                         q: the order of MCS m
 
-**Adaptive layers** (tuned on the air; they and ``offset_db``, ``gamma`` are the *weights* that travel).
+with ``above(m)`` the threshold over the middle of its order's ladder and ``tilt_q > -1``.
+
+**Adaptive layers** (tuned on the air; they and the calibration ``offset_db``, ``gamma``, ``order_db`` are the
+*weights* that travel).
 Layer ``l`` with ``n`` units of fixed signs ``s_j = +1, -1, +1, ...`` sees the link through ``r_{l-1}``
 (``r_0 = x``) and the candidate through ``t`` and its scaled threshold ``k``:
 
@@ -37,6 +43,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,23 +54,33 @@ N_SHAPE = ft.SHAPE.stop - ft.SHAPE.start
 LOGISTIC_STD = np.pi / np.sqrt(3)  # standard deviation of the unit logistic distribution
 MAX_DELTA_DB = 15.0  # the encoder may correct a report by this much at most
 MIN_SIGMA_DB = 0.05
-OFFSET, GAMMA, N_CALIBRATION = 0, 1, 2  # the first weights: SINR offset in dB, log of the slope
+LARGEST_TILT = 0.8  # below 1: thresholds keep their order along a ladder
+GAMMA, OFFSET = 0, 1  # the first weights: log of the slope, SINR offset in dB; the orders' offsets follow
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the adaptive layers: ``layers`` (1 to 8) of ``width`` units (2 to 256) each.
+    """Sizes of what is tuned: ``layers`` (1 to 8) of ``width`` units (2 to 256), and the offsets of the
+    table's ``orders`` (1 to 16).
 
     Raises:
         ValueError: a size is out of range.
     """
 
+    orders: int
     layers: int = 2
     width: int = 16
 
     def __post_init__(self) -> None:
         if not 1 <= self.layers <= 8 or not 2 <= self.width <= 256:
             raise ValueError(f"{self.layers} layers of {self.width}: give 1 to 8 layers of 2 to 256 units")
+        if not 1 <= self.orders <= 16:
+            raise ValueError(f"orders = {self.orders}: a table has 1 to 16 modulation orders")
+
+    @property
+    def n_calibration(self) -> int:
+        """Weights before the layers': the slope, the offset, and the offset of each modulation order."""
+        return 2 + self.orders
 
     def inputs(self, layer: int) -> int:
         """Inputs of a layer: the shape features for the first, the layer before it for the others."""
@@ -72,7 +89,7 @@ class Shape:
     @cached_property
     def n_weights(self) -> int:
         """Length of the flat weight vector."""
-        return N_CALIBRATION + sum(self.width * (self.inputs(i) + 4) for i in range(self.layers))
+        return self.n_calibration + sum(self.width * (self.inputs(i) + 4) for i in range(self.layers))
 
     @cached_property
     def signs(self) -> np.ndarray:
@@ -101,9 +118,14 @@ class Weights:
         return self.flat[..., GAMMA]
 
     @cached_property
+    def order_db(self) -> np.ndarray:
+        """Correction of each modulation order's SINR in dB, shape (..., orders)."""
+        return self.flat[..., 2 : 2 + self.shape.orders]
+
+    @cached_property
     def W(self) -> tuple[np.ndarray, ...]:
         """What each layer makes of its input."""
-        start, matrices = N_CALIBRATION, []
+        start, matrices = self.shape.n_calibration, []
         for layer in range(self.shape.layers):
             width, inputs = self.shape.width, self.shape.inputs(layer)
             part = self.flat[..., start : start + width * inputs]
@@ -137,12 +159,23 @@ class Weights:
         return part.reshape(*self.flat.shape[:-1], self.shape.layers, self.shape.width)
 
 
+class Reading(NamedTuple):
+    """What the encoder makes of features: standardised shape ``x (..., d)``; and of each modulation order the
+    predicted SINR ``mu_db``, its spread ``sigma_db``, and ``tilt``, all ``(..., orders)``."""
+
+    x: np.ndarray
+    mu_db: np.ndarray
+    sigma_db: np.ndarray
+    tilt: np.ndarray
+
+
 @dataclass(frozen=True)
 class Encoder:
     """The frozen network: standardisation of the shape features and three dense layers.
 
-    Shapes, with ``d = N_SHAPE`` and ``k`` hidden units: ``mean, scale (d,)``, ``w1 (k, d)``, ``b1 (k,)``,
-    ``w2 (k, k)``, ``b2 (k,)``, ``w3 (2, k)``, ``b3 (2,)``.
+    Shapes, with ``d = N_SHAPE``, ``k`` hidden units and ``q`` modulation orders: ``mean, scale (d,)``,
+    ``w1 (k, d)``, ``b1 (k,)``, ``w2 (k, k)``, ``b2 (k,)``, ``w3 (3 q, k)``, ``b3 (3 q,)``, and ``direct
+    (3 q, d)``, which goes past the hidden units: extrapolating clean reports is linear, and wants precision.
     """
 
     mean: np.ndarray
@@ -153,16 +186,19 @@ class Encoder:
     b2: np.ndarray
     w3: np.ndarray
     b3: np.ndarray
+    direct: np.ndarray
 
-    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Standardised shape (..., d), predicted SINR in dB (...), and its spread in dB (...)."""
+    def __call__(self, features: np.ndarray) -> Reading:
+        """Read features ``(..., N_FEATURES)``."""
         x = np.minimum(np.maximum((features[..., ft.SHAPE] - self.mean) / self.scale, -8.0), 8.0)
         h = np.tanh(x @ self.w1.T + self.b1)
         h = np.tanh(h @ self.w2.T + self.b2)
-        out = h @ self.w3.T + self.b3
-        delta = MAX_DELTA_DB * np.tanh(out[..., 0] / MAX_DELTA_DB)
-        sigma = MIN_SIGMA_DB + np.logaddexp(0.0, out[..., 1])
-        return x, ft.snr_db(features) + delta, sigma
+        out = h @ self.w3.T + x @ self.direct.T + self.b3
+        q = out.shape[-1] // 3
+        delta = MAX_DELTA_DB * np.tanh(out[..., :q] / MAX_DELTA_DB)
+        sigma = MIN_SIGMA_DB + np.logaddexp(0.0, out[..., q : 2 * q])
+        tilt = LARGEST_TILT * np.tanh(out[..., 2 * q :])
+        return Reading(x, ft.snr_db(features)[..., None] + delta, sigma, tilt)
 
 
 @dataclass(frozen=True)
@@ -191,18 +227,25 @@ class Predictor:
         table: the MCS that it predicts for.
         encoder: the frozen network.
         offline: flat weights of the adaptive layers as trained, shape ``(shape.n_weights,)``.
-        shape: sizes of the adaptive layers.
+        shape: sizes of what is tuned.
 
     Raises:
-        ValueError: the weights have another length than ``shape`` asks for, or are not finite.
+        ValueError: the weights have another length than ``shape`` asks for, or are not finite; or the shape
+            or the encoder are for another number of modulation orders than the table has.
     """
 
     table: McsTable
     encoder: Encoder
     offline: np.ndarray = field(repr=False)
-    shape: Shape = field(default_factory=Shape)
+    shape: Shape
 
     def __post_init__(self) -> None:
+        orders = len(self.table.orders)
+        if self.shape.orders != orders or len(self.encoder.b3) != 3 * orders:
+            raise ValueError(
+                f"a predictor of {self.shape.orders} and an encoder of {len(self.encoder.b3) / 3:g}"
+                f" modulation orders: table {self.table.name!r} has {orders}"
+            )
         check_weights(self.offline, self.shape)
 
     def weights(self, flat: np.ndarray | None = None) -> Weights:
@@ -218,7 +261,7 @@ class Predictor:
         weights: Weights,
         features: np.ndarray,
         mcs: np.ndarray | slice = slice(None),
-        encoded: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+        encoded: Reading | None = None,
     ) -> Activations:
         """Run the network for some candidates of each link.
 
@@ -228,11 +271,17 @@ class Predictor:
             mcs: candidates: a slice for all links alike, or indices of shape (..., C).
             encoded: what `Encoder` makes of ``features``, where the caller has it already.
         """
-        x, mu, sigma = self.encoder(features) if encoded is None else encoded
+        reading = self.encoder(features) if encoded is None else encoded
+        x, order = reading.x, self.table.order_of[mcs]
+        sent_db, spread_db, tilt, order_db = (
+            _of_order(values, order)
+            for values in (reading.mu_db, reading.sigma_db, reading.tilt, weights.order_db)
+        )
         slope = self.table.slope[mcs]
-        scale = np.exp(weights.gamma)[..., None] / np.hypot(slope, (sigma / LOGISTIC_STD)[..., None])
-        margin = self.table.threshold[mcs] + slope * ft.length_logit(features)[..., None]
-        t = scale * (margin - (mu + weights.offset_db)[..., None])
+        scale = np.exp(weights.gamma)[..., None] / np.hypot(slope, spread_db / LOGISTIC_STD)
+        margin = self.table.threshold[mcs] + tilt * self.table.above_middle_db[mcs]
+        margin = margin + slope * ft.length_logit(features)[..., None]
+        t = scale * (margin - sent_db - order_db - weights.offset_db[..., None])
         k = self._thresholds[mcs]
         signs, r, inputs = self.shape.signs, x, []
         trunk = np.empty((*x.shape[:-1], *weights.b.shape[-2:]))
@@ -253,6 +302,15 @@ class Predictor:
     ) -> np.ndarray:
         """Predicted BLER of the candidates, inside (0, 1), shape (..., C); arguments as `forward`."""
         return sigmoid(self.forward(weights, features, mcs).logit)
+
+
+def _of_order(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """From values of each modulation order (..., orders), those of the candidates' orders: (C,) or (...,
+    C)."""
+    if order.ndim == 1:
+        return values[..., order]
+    values = np.broadcast_to(values, (*order.shape[:-1], values.shape[-1]))
+    return np.take_along_axis(values, order, axis=-1)
 
 
 def check_weights(flat: np.ndarray, shape: Shape) -> None:

@@ -6,7 +6,8 @@ that layer's weights and on its input, no derivative passes from one layer to an
 zeroth layer: its logit is ``t``, its loss the logistic one, its weights ``offset_db`` and ``gamma``. With
 ``n = 1`` for a NACK and ``y' = 2n - 1``:
 
-    d loss / d offset_db = -(sigmoid(t) - n) * scale        d loss / d gamma = (sigmoid(t) - n) * t
+    d loss / d offset_db = d loss / d order_db[q] = -(sigmoid(t) - n) * scale,      q: the order that was sent
+    d loss / d gamma = (sigmoid(t) - n) * t
 
 `Spsa` has no derivative at all: it compares two forward passes of the whole predictor.
 
@@ -24,7 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from .mcs import sigmoid
-from .predictor import GAMMA, N_CALIBRATION, OFFSET, Activations, Predictor, Weights
+from .predictor import GAMMA, OFFSET, Activations, Predictor, Reading, Weights
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Outcome:
 
     features: np.ndarray
     mcs: np.ndarray
-    encoded: tuple[np.ndarray, np.ndarray, np.ndarray]
+    encoded: Reading
     nack: np.ndarray
 
 
@@ -70,9 +71,10 @@ class Rule(Protocol):
 class _LayerLocal(ABC):
     """What the layer-local rules share: the zeroth layer, and the way from the units to the weights."""
 
-    offset_rate: float = 0.35
+    offset_rate: float = 0.1
+    order_rate: float = 0.1
     gamma_rate: float = 0.01
-    layer_rate: float = 0.01
+    layer_rate: float = 0.03
 
     def direction(
         self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
@@ -80,12 +82,14 @@ class _LayerLocal(ABC):
         step, nack = np.zeros_like(weights.flat), outcome.nack
         t, k, scale = act.t[:, 0], act.k[:, 0], act.scale[:, 0]
         residual = sigmoid(t) - nack
-        step[:, OFFSET] = self.offset_rate * residual * scale
         step[:, GAMMA] = -self.gamma_rate * residual * np.clip(t, -4.0, 4.0)
+        step[:, OFFSET] = self.offset_rate * residual * scale
+        moved = Weights(weights.shape, step)
+        order = predictor.table.order_of[outcome.mcs]
+        np.put_along_axis(moved.order_db, order, (self.order_rate * residual * scale)[:, None], axis=1)
         signs, h = predictor.shape.signs, act.h[:, 0]
         d_units, d_labels = self.local(act, signs, weights.u, nack)
         d_units = np.where(h > 0, -self.layer_rate * d_units, 0.0)
-        moved = Weights(weights.shape, step)
         moved.u[...] = -self.layer_rate * d_labels
         moved.b[...] = d_units
         moved.v[...] = d_units * signs * t[:, None, None]
@@ -187,8 +191,8 @@ class Spsa:
     The passes may take weights that the guards would not (``u < 0``); only steps change the model.
 
     Args:
-        offset_rate, gamma_rate, layer_rate: learning rates.
-        offset_size, gamma_size, layer_size: ``c`` of the offset (dB), of gamma and of the layers' weights.
+        offset_rate, order_rate, gamma_rate, layer_rate: learning rates.
+        offset_size, gamma_size, layer_size: ``c`` of the offsets (dB), of gamma and of the layers' weights.
         seed: of the signs. A rule draws for all links of a call at once, so its steps depend on the seed and
             on the calls so far: the same seed and the same calls give the same steps.
 
@@ -197,6 +201,7 @@ class Spsa:
     """
 
     offset_rate: float = 0.35
+    order_rate: float = 0.1
     gamma_rate: float = 0.01
     layer_rate: float = 1e-4
     offset_size: float = 0.1
@@ -215,9 +220,10 @@ class Spsa:
     def direction(
         self, predictor: Predictor, weights: Weights, act: Activations, outcome: Outcome
     ) -> np.ndarray:
-        repeats = (1, 1, weights.shape.n_weights - N_CALIBRATION)
-        size = np.repeat((self.offset_size, self.gamma_size, self.layer_size), repeats)
-        rate = np.repeat((self.offset_rate, self.gamma_rate, self.layer_rate), repeats)
+        shape = weights.shape
+        repeats = (1, 1, shape.orders, shape.n_weights - shape.n_calibration)
+        size = np.repeat((self.gamma_size, self.offset_size, self.offset_size, self.layer_size), repeats)
+        rate = np.repeat((self.gamma_rate, self.offset_rate, self.order_rate, self.layer_rate), repeats)
         signs = 2.0 * self._rng.integers(0, 2, weights.flat.shape) - 1.0
         label = 2.0 * outcome.nack - 1.0
 

@@ -5,10 +5,10 @@ With ``g(m)`` the goodput of an ACKed block and ``p(m)`` its predicted BLER, the
 
     argmax_m  g(m) (1 - p(m)) - price p(m).
 
-A price of 0 maximises the expected goodput. To hold a BLER target in the long run, a failure is given a price:
-among all ways to spend the same mean BLER over blocks of different channels, the one that a common price
-induces has the highest mean goodput (Lagrange; the price is the multiplier). A cap on every single block's
-BLER would send too low in most slots: the mean would stay far below the target.
+A price of 0 maximises the expected goodput. To hold a BLER target in the long run, a failure is given a
+price: among all ways to spend the same mean BLER over blocks of different channels, the one that a common
+price induces has the highest mean goodput (Lagrange; the price is the multiplier). A cap on every single
+block's BLER would send too low in most slots: the mean would stay far below the target.
 
 All arithmetic serves one link (batch ``()``) and many (batch ``(n_links,)``).
 """
@@ -22,6 +22,8 @@ import numpy as np
 
 from .features import Rows
 from .mcs import McsTable
+
+_HOPELESS = 0.999
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,23 @@ class SelectionPolicy:
             raise ValueError(f"probe_below = {self.probe_below!r}: give 0 or more")
 
 
-def choose(bler: np.ndarray, gain: np.ndarray, price: float | np.ndarray = 0.0) -> np.ndarray:
-    """The greedy MCS.
+def choose(
+    bler: np.ndarray, gain: np.ndarray, table: McsTable, price: float | np.ndarray = 0.0
+) -> np.ndarray:
+    """The greedy MCS; the most robust one where all are hopeless.
 
     Args:
         bler: predicted BLER of every MCS, shape ``batch + (n_mcs,)``.
         gain: `McsTable.goodput_if_acked`, shape ``(n_mcs,)``.
+        table: the links' MCS.
         price: of a failure, in units of ``gain``, shape ``batch``.
 
     Returns:
         Int, shape ``batch``.
     """
-    return np.argmax(gain - bler * (gain + np.asarray(price)[..., None]), axis=-1)
+    best = np.argmax(gain - bler * (gain + np.asarray(price)[..., None]), axis=-1)
+    # Far below the lowest threshold all BLERs are as good as 1, and their order is rounding.
+    return np.where(bler.min(axis=-1) < _HOPELESS, best, table.most_robust)
 
 
 def most_efficient_within(bler: np.ndarray, gain: np.ndarray, table: McsTable, target: float) -> int:

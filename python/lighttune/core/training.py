@@ -17,12 +17,22 @@ from torch.nn import functional as F
 
 from . import features as ft
 from .mcs import McsTable
-from .predictor import LOGISTIC_STD, MAX_DELTA_DB, MIN_SIGMA_DB, N_SHAPE, Encoder, Predictor, Shape
+from .predictor import (
+    LARGEST_TILT,
+    LOGISTIC_STD,
+    MAX_DELTA_DB,
+    MIN_SIGMA_DB,
+    N_SHAPE,
+    Encoder,
+    Predictor,
+    Shape,
+)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """``features (n, N_FEATURES)``, ``mcs (n,)`` that was sent, ``nack (n,)`` 0.0 or 1.0."""
+    """``features (n, N_FEATURES)``, ``mcs (n,)``, and ``nack (n,)``: how a block at it ended (1.0 for NACK,
+    0.0 for ACK), or the probability of a NACK where a simulator knows it."""
 
     features: np.ndarray
     mcs: np.ndarray
@@ -36,11 +46,11 @@ class Samples:
 class TrainingPlan:
     """Epochs of the encoder and of the layers, Adam's first learning rate, batch size, hidden units."""
 
-    encoder_epochs: int = 30
+    encoder_epochs: int = 15
     layer_epochs: int = 6
     rate: float = 3e-3
     batch: int = 4096
-    hidden: int = 32
+    hidden: int = 96
 
 
 class TorchPredictor(nn.Module):
@@ -56,13 +66,17 @@ class TorchPredictor(nn.Module):
             "scale": scale,
             "threshold": table.threshold,
             "slope": table.slope,
+            "above_middle": table.above_middle_db,
             "signs": shape.signs,
         }
         for name, array in kinds.items():
             self.register_buffer(name, torch.as_tensor(array, dtype=torch.float64))
+        self.register_buffer("order_of", torch.as_tensor(table.order_of))
         self.dense = nn.ModuleList(
-            [nn.Linear(N_SHAPE, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 2)]
+            [nn.Linear(N_SHAPE, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, 3 * shape.orders)]
         )
+        self.direct = nn.Linear(N_SHAPE, 3 * shape.orders, bias=False)
+        nn.init.zeros_(self.direct.weight)
         self.layers = nn.ModuleList(nn.ParameterDict(self._fresh_layer(i)) for i in range(shape.layers))
 
     def _fresh_layer(self, index: int) -> dict[str, nn.Parameter]:
@@ -75,16 +89,25 @@ class TorchPredictor(nn.Module):
             "u": nn.Parameter(torch.zeros(n)),  # the layers start silent: the closed form alone decides
         }
 
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """What the first stage of the training moves."""
+        yield from self.dense.parameters()
+        yield from self.direct.parameters()
+
     def margin(self, features: torch.Tensor, mcs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardised shape ``(n, d)`` and closed-form logit ``t (n,)``."""
         x = ((features[:, ft.SHAPE] - self.mean) / self.scale).clip(-8.0, 8.0)
         h = torch.tanh(self.dense[0](x))
-        out = self.dense[2](torch.tanh(self.dense[1](h)))
-        mu = ft.snr_db(features) + MAX_DELTA_DB * torch.tanh(out[:, 0] / MAX_DELTA_DB)
-        sigma = MIN_SIGMA_DB + F.softplus(out[:, 1])
+        out = self.dense[2](torch.tanh(self.dense[1](h))) + self.direct(x)
+        delta, spread, tilt = (
+            part.gather(1, self.order_of[mcs][:, None])[:, 0] for part in out.split(self.shape.orders, dim=1)
+        )
+        mu = ft.snr_db(features) + MAX_DELTA_DB * torch.tanh(delta / MAX_DELTA_DB)
+        sigma = MIN_SIGMA_DB + F.softplus(spread)
         slope = self.slope[mcs]
         scale = torch.hypot(slope, sigma / LOGISTIC_STD)
-        return x, (self.threshold[mcs] + slope * ft.length_logit(features) - mu) / scale
+        margin = self.threshold[mcs] + LARGEST_TILT * torch.tanh(tilt) * self.above_middle[mcs]
+        return x, (margin + slope * ft.length_logit(features) - mu) / scale
 
     def local_logits(self, x: torch.Tensor, t: torch.Tensor, mcs: torch.Tensor) -> list[torch.Tensor]:
         """Every layer's own logit ``z_l (n,)``; no gradient passes from one layer to another."""
@@ -113,7 +136,9 @@ class TorchPredictor(nn.Module):
 
         dense = {f"{kind}{i}": array(getattr(layer, attribute)) for i, layer in enumerate(self.dense, 1)
                  for kind, attribute in (("w", "weight"), ("b", "bias"))}  # fmt: skip
-        encoder = Encoder(mean=array(self.mean), scale=array(self.scale), **dense)
+        encoder = Encoder(
+            mean=array(self.mean), scale=array(self.scale), direct=array(self.direct.weight), **dense
+        )
         blank = Predictor(self.table, encoder, np.zeros(self.shape.n_weights, np.float32), self.shape)
         weights = blank.weights()
         for index, layer in enumerate(self.layers):
@@ -146,7 +171,11 @@ def train(
     torch.manual_seed(seed)
     shape_features = samples.features[:, ft.SHAPE]
     model = TorchPredictor(
-        table, shape_features.mean(axis=0), shape_features.std(axis=0) + 1e-3, plan.hidden, shape or Shape()
+        table,
+        shape_features.mean(axis=0),
+        shape_features.std(axis=0) + 1e-3,
+        plan.hidden,
+        shape or Shape(len(table.orders)),
     ).float()
     data = tuple(
         torch.as_tensor(a, dtype=kind)
@@ -162,7 +191,7 @@ def train(
         return F.binary_cross_entropy_with_logits(model.margin(f, m)[1], n)
 
     for epoch, loss in enumerate(
-        _epochs(model.dense.parameters(), encoder_loss, data, plan, plan.encoder_epochs), 1
+        _epochs(model.encoder_parameters(), encoder_loss, data, plan, plan.encoder_epochs), 1
     ):
         progress("encoder", epoch / total, loss)
 

@@ -15,11 +15,16 @@ E. S. Page's cumulative sum of log-likelihood ratios (Biometrika 41, 1954):
 
 For a predictor that is right every ``g_a`` falls back to 0 again and again: its mean step is minus a
 Kullback-Leibler divergence. One that is too optimistic, too pessimistic or too steep lets one of them rise.
-Tuning starts when the largest exceeds ``on`` and ends when all are below ``off``. Evidence that has exceeded
-``on`` is spent: from then on it is the tuned predictor that is judged.
+Tuning starts when the largest exceeds a threshold and ends when all are below ``off``. Evidence that has
+exceeded the threshold is spent: from then on it is the tuned predictor that is judged.
 
-A predictor that is too pessimistic shows in ACKs alone, and each of them moves it little. So where the spent
-evidence is for a higher SINR, the trigger also says how much higher, and the tuner goes there.
+A link whose predictor was never wrong deserves patience: small flaws, which every link has, would make the
+statistic fire now and then. A link where something shifted is likely to need more. So the threshold is ``on``
+for a link in peace and ``again`` right after it fired, and returns from the one to the other with a memory of
+``memory`` blocks:
+
+    alert <- 1 where it fires, else alert (1 - 1 / memory)
+    threshold = on - (on - again) alert
 """
 
 from __future__ import annotations
@@ -29,7 +34,6 @@ from dataclasses import dataclass
 import numpy as np
 
 SHIFTS_DB = np.array([-3.0, -1.5, 1.5, 3.0])
-_HIGHER_DB = np.append(np.maximum(SHIFTS_DB, 0.0), 0.0)
 _LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
 _LARGEST_STEP = 5.0
 
@@ -39,8 +43,10 @@ class TriggerPolicy:
     """Thresholds of the trigger.
 
     Args:
-        on: evidence in nats that starts tuning, above 0.
-        off: evidence below which tuning ends, 0 < off <= on.
+        on: evidence in nats that starts tuning on a link in peace.
+        again: the same right after tuning was started, 0 < again <= on.
+        memory: blocks over which the threshold returns to ``on``, 1 or more.
+        off: evidence below which tuning ends, 0 < off <= again.
         hold: blocks after the last firing for which tuning goes on at least, 0 or more.
         always: tune on every block: the reference that the trigger is judged against.
 
@@ -48,14 +54,20 @@ class TriggerPolicy:
         ValueError: a value is out of range.
     """
 
-    on: float = 7.0
+    on: float = 16.0
+    again: float = 3.0
+    memory: float = 700.0
     off: float = 1.0
     hold: int = 24
     always: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.off <= self.on < np.inf:
-            raise ValueError(f"on = {self.on!r}, off = {self.off!r}: give 0 < off <= on")
+        if not 0 < self.off <= self.again <= self.on < np.inf:
+            raise ValueError(
+                f"on = {self.on!r}, again = {self.again!r}, off = {self.off!r}: give 0 < off <= again <= on"
+            )
+        if not 1 <= self.memory < np.inf:
+            raise ValueError(f"memory = {self.memory!r}: give 1 block or more")
         if self.hold < 0:
             raise ValueError(f"hold = {self.hold!r}: give 0 blocks or more")
 
@@ -66,13 +78,12 @@ class Trigger:
     def __init__(self, policy: TriggerPolicy, capacity: int) -> None:
         self.policy = policy
         self.evidence = np.zeros((capacity, len(SHIFTS_DB) + 1))
+        self.alert = np.zeros(capacity)
         self.active = np.full(capacity, policy.always)
         self.held = np.zeros(capacity, np.int64)
         self.fired = np.zeros(capacity, np.int64)
 
-    def update(
-        self, rows: np.ndarray, logit: np.ndarray, scale: np.ndarray, nack: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def update(self, rows: np.ndarray, logit: np.ndarray, scale: np.ndarray, nack: np.ndarray) -> np.ndarray:
         """Take one outcome for each row (each row once).
 
         Args:
@@ -82,9 +93,9 @@ class Trigger:
             nack: 1.0 for NACK, 0.0 for ACK.
 
         Returns:
-            which rows should tune, bool ``(n_rows,)``; and by how many dB the SINR has just proved to
-            be higher than the predictor thinks, 0 or more, ``(n_rows,)``.
+            Which rows should tune, bool ``(n_rows,)``.
         """
+        policy = self.policy
         sign = (1.0 - 2.0 * nack)[:, None]
         alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
         logit = np.minimum(np.maximum(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)
@@ -93,18 +104,17 @@ class Trigger:
         step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
         evidence = np.maximum(self.evidence[rows] + np.maximum(step, -_LARGEST_STEP), 0.0)
         largest = evidence.max(axis=1)
-        fire = largest > self.policy.on
-        higher_db = np.where(fire, _HIGHER_DB[evidence.argmax(axis=1)], 0.0)
+        alert = self.alert[rows]
+        fire = largest > policy.on - (policy.on - policy.again) * alert
+        self.alert[rows] = np.where(fire, 1.0, alert * (1.0 - 1.0 / policy.memory))
         evidence[fire] = 0.0
         self.evidence[rows] = evidence
-        if self.policy.always:
-            return np.ones(len(rows), bool), np.zeros(len(rows))
         was = self.active[rows]
-        stop = was & (largest < self.policy.off) & (self.held[rows] >= self.policy.hold)
+        stop = was & (largest < policy.off) & (self.held[rows] >= policy.hold)
         self.held[rows] = np.where(fire, 0, self.held[rows] + 1)
         self.fired[rows] += fire & ~was
-        self.active[rows] = (was | fire) & ~stop
-        return self.active[rows], higher_db
+        self.active[rows] = (was | fire) & ~stop | policy.always
+        return self.active[rows]
 
     def forget(self, rows: np.ndarray) -> None:
         """Drop the evidence of these rows: the weights that it speaks of are gone."""

@@ -131,11 +131,11 @@ class Tuner:
         offline_bler = sigmoid(self.predictor.forward(self._offline, features, sent, encoded).logit[:, 0])
         self._samples[rows] += 1
         was_resting = self.guard.resting[rows] > 0
-        tune, higher_db = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
+        tune = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
         worse = self.guard.update(rows, bler, offline_bler, nack)
         tune &= ~worse & (self.guard.resting[rows] == 0)
         if tune.any():
-            self._step(rows, tune, weights, act, Outcome(features, sent, encoded, nack), higher_db)
+            self._step(rows, tune, weights, act, Outcome(features, sent, encoded, nack))
         if worse.any():
             self._roll_back(rows[worse])
         # What has lately done no worse than the offline weights is worth going back to.
@@ -150,13 +150,11 @@ class Tuner:
         weights: Weights,
         act: Activations,
         outcome: Outcome,
-        higher_db: np.ndarray,
     ) -> None:
         """Move the weights of the rows that should tune."""
         with np.errstate(all="ignore"):  # an insane step is caught by the finite check below
-            weights.flat[:, OFFSET] += higher_db
             step = self.rule.direction(self.predictor, weights, act, outcome)
-            weights.flat[...] += bounded(step, self.guards)
+            weights.flat[...] += bounded(step, self.predictor.shape, self.guards)
             project(weights, self._offline.flat, self.guards)
         finite = np.isfinite(weights.flat).all(axis=1)
         kept = tune & finite
@@ -200,7 +198,7 @@ class Tuner:
             "fired": int(self.trigger.fired[row]),
             "rollbacks": int(self.guard.rollbacks[row]),
             "healthy": bool(self.guard.resting[row] == 0),
-            "offset_db": float(self._flat[row, 0]),
+            "offset_db": float(self._flat[row, OFFSET]),
             "evidence": float(self.trigger.evidence[row].max()),
         }
 

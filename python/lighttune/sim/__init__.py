@@ -6,9 +6,22 @@
 >>> summary(trace)["goodput"]
 """
 
+from .batch import run_batch
 from .family import training_batch
 from .link import Trace, run
 from .metrics import summary, windowed
+from .realise import stack
 from .worlds import WORLDS, World, make_world
 
-__all__ = ["WORLDS", "Trace", "World", "make_world", "run", "summary", "training_batch", "windowed"]
+__all__ = [
+    "WORLDS",
+    "Trace",
+    "World",
+    "make_world",
+    "run",
+    "run_batch",
+    "stack",
+    "summary",
+    "training_batch",
+    "windowed",
+]

@@ -57,7 +57,7 @@ def run_batch(
         links: the world's link behind each row; a link may stand in several rows, to try as many settings
             of an adapter at once. Default: each link once.
         feedback_delay_slots: 1 or more.
-        predict: record predictions near the best MCS (`Trace.near_bler`).
+        predict: record predictions near the best MCS (`Trace.near_bler`) of an adapter that has any.
         progress: called now and then with the share of slots done.
 
     Returns:
@@ -78,9 +78,11 @@ def run_batch(
             ("goodput", np.float32), ("probe", bool), ("version", np.int32),
         )
     }  # fmt: skip
-    near_bler = np.full((n_slots, n, 2 * NEAR + 1), np.nan, np.float32) if predict else None
-    near_true = np.full((n_slots, n, 2 * NEAR + 1), np.nan, np.float32) if predict else None
     reveal, blers = getattr(adapter, "reveal", None), getattr(adapter, "predict", None)
+    near_shape = (n_slots, n, 2 * NEAR + 1)
+    recorded = predict and blers is not None
+    near_bler = np.full(near_shape, np.nan, np.float32) if recorded else None
+    near_true = np.full(near_shape, np.nan, np.float32) if recorded else None
     latest = np.full(n, -1)
     for slot in range(n_slots):
         measured_at = world.measured_at[links, slot]

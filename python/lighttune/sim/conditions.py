@@ -22,8 +22,11 @@ class Population:
         rician_k_db: Rician factor of those.
         beta_jitter: standard deviation of the log of each modulation order's EESM beta, around
             `realise.BETA`.
-        report_beta: EESM beta of the receiver's SINR report, log-uniform: what a receiver averages is its own
-            affair.
+        report_beta: EESM beta of the receiver's SINR report, log-uniform. The default is all but the
+            arithmetic mean over the subcarriers, which is what the reference modem's receiver reports, and a
+            wideband SINR in NR: a block's effective SINR falls short of it, by more for low orders and fast
+            fades.
+        clean_share: share of links whose reports are neither noisy nor rounded, whatever the conditions say.
         threshold_jitter_db: standard deviation of each link's MCS thresholds around the table's.
     """
 
@@ -33,7 +36,8 @@ class Population:
     rician_share: float = 0.2
     rician_k_db: Range = (0.0, 10.0)
     beta_jitter: float = 0.1
-    report_beta: Range = (4.0, 8.0)
+    report_beta: Range = (100.0, 4000.0)
+    clean_share: float = 0.0
     threshold_jitter_db: float = 0.2
 
 

@@ -3,26 +3,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..core.features import N_FEATURES, LinkHistory
+from ..core.mcs import sigmoid
+from ..core.predictor import Predictor
+from ..core.selection import at, choose
+from .link import NEAR
 from .realise import World
 
 SKIP = 24
 """First slots of a world, which give no samples: the history is still filling."""
 
-_LEVEL_SD_DB, _WOBBLE_SD_DB = 1.5, 1.5  # a link's policy leans one way; single blocks scatter around it
+_LEAN_SD_DB, _WOBBLE_SD_DB = 1.5, 1.5  # a link's policy leans one way; single blocks scatter around it
+_LEAN_SD_STEPS, _WOBBLE_SD_STEPS = 0.7, 0.7  # the same in places of the ladder, where a predictor decides
 
 
-def rollout(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Send a block in every slot of every link, at an MCS near the one that the last report asks for.
+def rollout(
+    world: World, rng: np.random.Generator, predictor: Predictor | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Send a block in every slot of every link; note what was known, and how likely a block fails.
 
-    A training set must cover the predictor's doubts on both sides: the policy is a table look-up at the
-    reported SINR plus a random lean of the link and a random wobble of the block, so that some links send
-    too high and some too low.
+    A training set must cover the predictor's doubts on both sides, so each link's policy leans one way and
+    each block wobbles around it. Around what: without a predictor, the MCS that the last report asks for by
+    the table; with one, the MCS that it would choose. A predictor that is only trained on the first kind
+    meets, once it decides itself, features that it has never seen (those of the ACK/NACK stream) and just
+    those MCS that it thinks too well of (S. Ross, G. Gordon, D. Bagnell, "A reduction of imitation learning
+    and structured prediction to no-regret online learning", AISTATS 2011).
+
+    The simulator knows the true BLER of every MCS, so samples need not be outcomes of what was sent: every
+    other one is of an MCS up to `NEAR` places away, and all are labelled with their BLER. The ACK/NACK
+    stream that the features see is that of the blocks that were sent.
 
     Returns:
-        ``features (n, N_FEATURES)`` float32, ``mcs (n,)``, ``nack (n,)`` of 0.0 and 1.0, with
+        ``features (n, N_FEATURES)`` float32, ``mcs (n,)``, true BLER ``(n,)`` float32, with
         ``n = n_links * (n_slots - SKIP)``, slot by slot.
 
     Raises:
@@ -32,22 +48,46 @@ def rollout(world: World, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"{world.n_slots} slots: samples begin at slot {SKIP}")
     n_links, n_slots = world.n_links, world.n_slots
     table = world.table
-    ladder = table.by_efficiency
-    # The highest MCS whose threshold, and those of all below it, lie under the level.
-    steps = np.maximum.accumulate(table.threshold[ladder])
-    lean = rng.normal(0.0, _LEVEL_SD_DB, n_links)
-    level = world.reported_db + lean[:, None] + rng.normal(0.0, _WOBBLE_SD_DB, (n_links, n_slots))
-    mcs = ladder[np.maximum(np.searchsorted(steps, level) - 1, 0)]
-    nack = (world.draws < world.bler(mcs)).astype(np.float32)
-    waterfall = (table.threshold[mcs] - world.reported_db) / table.slope[mcs]
-    surprise = nack - 1.0 / (1.0 + np.exp(np.clip(-waterfall, -30, 30)))
-
+    choose_mcs = _near_table(world, rng) if predictor is None else _near_predictor(world, rng, predictor)
     history = LinkHistory((n_links,))
-    features = np.empty((n_slots - SKIP, n_links, N_FEATURES), np.float32)
+    features = np.empty((n_slots, n_links, N_FEATURES), np.float32)
+    mcs = np.empty((n_slots, n_links), np.int64)
+    bler = np.empty((n_slots, n_links), np.float32)
+    place = np.argsort(table.by_efficiency)
     for slot in range(n_slots):
-        history.report(world.reported_db[:, slot])
-        if slot >= SKIP:
-            features[slot - SKIP] = history.features(slot - world.measured_at[:, slot])
-        history.outcome(surprise[:, slot])
-    kept = slice(SKIP, None)
-    return features.reshape(-1, N_FEATURES), mcs[:, kept].T.ravel(), nack[:, kept].T.ravel()
+        reported = world.reported_db[:, slot]
+        history.report(reported)
+        features[slot] = history.features(slot - world.measured_at[:, slot])
+        sent, true = choose_mcs(slot, features[slot]), world.bler_at(slot)
+        nack = world.draws[:, slot] < at(true, sent)
+        history.outcome(nack - sigmoid((table.threshold[sent] - reported) / table.slope[sent]))
+        away = rng.integers(-NEAR, NEAR + 1, n_links) * rng.integers(0, 2, n_links)
+        mcs[slot] = table.by_efficiency[np.clip(place[sent] + away, 0, len(table) - 1)]
+        bler[slot] = at(true, mcs[slot])
+    return features[SKIP:].reshape(-1, N_FEATURES), mcs[SKIP:].ravel(), bler[SKIP:].ravel()
+
+
+ChooseMcs = Callable[[int, np.ndarray], np.ndarray]
+
+
+def _near_table(world: World, rng: np.random.Generator) -> ChooseMcs:
+    table, shape = world.table, (world.n_links, world.n_slots)
+    # The highest MCS whose threshold, and those of all below it, lie under the level.
+    steps = np.maximum.accumulate(table.threshold[table.by_efficiency])
+    lean = rng.normal(0.0, _LEAN_SD_DB, (world.n_links, 1))
+    level = world.reported_db + lean + rng.normal(0.0, _WOBBLE_SD_DB, shape)
+    mcs = table.by_efficiency[np.maximum(np.searchsorted(steps, level) - 1, 0)]
+    return lambda slot, features: mcs[:, slot]
+
+
+def _near_predictor(world: World, rng: np.random.Generator, predictor: Predictor) -> ChooseMcs:
+    table, weights, gain = world.table, predictor.weights(), world.table.goodput_if_acked()
+    place = np.argsort(table.by_efficiency)
+    lean = rng.normal(0.0, _LEAN_SD_STEPS, world.n_links)
+
+    def choose_mcs(slot: int, features: np.ndarray) -> np.ndarray:
+        best = place[choose(predictor.bler(weights, features), gain, table)]
+        steps = np.round(lean + rng.normal(0.0, _WOBBLE_SD_STEPS, world.n_links)).astype(int)
+        return table.by_efficiency[np.clip(best + steps, 0, len(table) - 1)]
+
+    return choose_mcs

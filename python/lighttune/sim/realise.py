@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,12 +17,18 @@ from .fading import Scattering, draw_scattering, effective_snr_db, power_gains
 PREROLL = 16
 """Slots that run before slot 0, so that the first report has been measured; the longest report delay."""
 
-BETA = {1: 0.84, 2: 1.67, 4: 5.2, 6: 19.3, 8: 99.0}
-"""EESM beta of each modulation order.
+BETA = {
+    1: ((0.117, 0.80), (0.663, 0.91)),
+    2: ((0.117, 1.60), (0.663, 1.82)),
+    4: ((0.332, 3.97), (0.643, 6.50)),
+    6: ((0.428, 9.95), (0.926, 34.28)),
+    8: ((0.667, 56.48), (0.926, 132.54)),
+}
+"""EESM beta of each modulation order: ``(code rate, beta)`` of a low and of a high rate.
 
-For orders 2 to 8 the middle of the values that S. Lagen et al., "New radio physical layer abstraction for
-system-level simulations of 5G networks", IEEE ICC 2020, fitted to the MCS of NR PDSCH table 2; BPSK has
-QPSK's distance at half the SINR.
+For orders 2 to 8 the ends of each order's ladder among the values that S. Lagen et al., "New radio physical
+layer abstraction for system-level simulations of 5G networks", IEEE ICC 2020, fitted to the MCS of NR PDSCH;
+BPSK has QPSK's distance at half the SINR. `beta_of` interpolates the logarithm.
 """
 
 SLOT_S = 1e-3
@@ -37,7 +44,7 @@ class World:
     A block sent at MCS ``m`` in slot ``t`` of link ``i`` fails with probability
 
         BLER = floor[t] + (1 - floor[t]) sigmoid(z),
-        z = (threshold_db[i, m] - snr_db[i, t, order of m]) / (slope[m] slope_factor[t])
+        z = (threshold_db[i, m] - effective SINR at m) / (slope[m] slope_factor[t])
 
     (plus the table's logit of the block's length)
 
@@ -46,8 +53,9 @@ class World:
     Args:
         name: of the world.
         table: the links' MCS.
-        snr_db: true effective SINR of each modulation order in `orders`, ``(n_links, n_slots, n_orders)``,
-            float32.
+        snr_db: true effective SINR of the lowest and the highest code rate of each of the table's modulation
+            orders, one after the other, ``(n_links, n_slots, 2 n_orders)``, float32; the rates between lie
+            between.
         reported_db: the latest report that is known when the slot's MCS is chosen, ``(n_links, n_slots)``,
             float32.
         measured_at: slot in which it was measured, int ``(n_links, n_slots)``, below the slot itself;
@@ -79,14 +87,20 @@ class World:
         """Number of slots."""
         return self.snr_db.shape[1]
 
-    @cached_property
-    def orders(self) -> np.ndarray:
-        """The table's modulation orders, rising, ``(n_orders,)``."""
-        return np.unique(self.table.modulation_order)
+    def effective_db(self, snr_db: np.ndarray) -> np.ndarray:
+        """Effective SINR of every MCS, ``(..., n_mcs)``, from entries of `snr_db`, ``(..., 2 n_orders)``."""
+        low, share = self._ladder
+        return snr_db[..., low] + share * (snr_db[..., low + 1] - snr_db[..., low])
 
     @cached_property
-    def _order_of(self) -> np.ndarray:
-        return np.searchsorted(self.orders, self.table.modulation_order)
+    def _ladder(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each MCS's order begins in `snr_db`, and how far it is on the way from low to high beta."""
+        table = self.table
+        log_beta = np.log(beta_of(table))
+        ends = np.array([(log_beta[i].min(), log_beta[i].max()) for i in _ladders(table)])[table.order_of]
+        width = ends[:, 1] - ends[:, 0]
+        share = np.where(width > 0, (log_beta - ends[:, 0]) / np.where(width > 0, width, 1.0), 0.0)
+        return 2 * table.order_of, share.astype(np.float32)
 
     def bler(self, mcs: np.ndarray, links: slice = slice(None), bits: int | None = None) -> np.ndarray:
         """True BLER of one MCS in each slot.
@@ -99,20 +113,21 @@ class World:
         Returns:
             Shape ``(n_links, n_slots)``.
         """
-        snr = self.snr_db[links]
-        mcs = np.broadcast_to(mcs, snr.shape[:2])
-        snr = np.take_along_axis(snr, self._order_of[mcs][..., None], axis=2)[..., 0]
+        mcs = np.broadcast_to(mcs, self.snr_db[links].shape[:2])
+        low, share = (per_mcs[mcs] for per_mcs in self._ladder)
+        ends = np.take_along_axis(self.snr_db[links], low[..., None] + np.arange(2), axis=2)
+        snr = ends[..., 0] + share * (ends[..., 1] - ends[..., 0])
         threshold = np.take_along_axis(self.threshold_db[links], mcs, axis=1)
         return self._waterfall(threshold - snr, mcs, self.slope_factor, self.floor, bits)
 
     def bler_of_link(self, link: int, bits: int | None = None) -> np.ndarray:
         """True BLER of every MCS in each slot of one link, shape ``(n_slots, n_mcs)``."""
-        short = self.threshold_db[link] - self.snr_db[link][:, self._order_of]
+        short = self.threshold_db[link] - self.effective_db(self.snr_db[link])
         return self._waterfall(short, slice(None), self.slope_factor[:, None], self.floor[:, None], bits)
 
     def bler_at(self, slot: int, links: np.ndarray | slice = slice(None)) -> np.ndarray:
         """True BLER of every MCS in one slot for blocks of the reference length, ``(n_links, n_mcs)``."""
-        short = self.threshold_db[links] - self.snr_db[links, slot][:, self._order_of]
+        short = self.threshold_db[links] - self.effective_db(self.snr_db[links, slot])
         return self._waterfall(short, slice(None), self.slope_factor[slot], self.floor[slot], None)
 
     def _waterfall(
@@ -127,16 +142,46 @@ class World:
         return floor + (1.0 - floor) * sigmoid(logit)
 
 
+def stack(worlds: Sequence[World]) -> World:
+    """Worlds of one name, table and length, drawn from different seeds, as one: their links one after the
+    other.
+
+    Raises:
+        ValueError: the worlds differ in more than their links.
+    """
+    first = worlds[0]
+    for other in worlds:
+        if (other.name, other.table, other.n_slots) != (first.name, first.table, first.n_slots):
+            raise ValueError(f"world {other.name!r} of {other.n_slots} slots does not go with {first.name!r}")
+    per_link = ("snr_db", "reported_db", "measured_at", "draws", "threshold_db")
+    return replace(first, **{name: np.concatenate([getattr(w, name) for w in worlds]) for name in per_link})
+
+
+def _ladders(table: McsTable) -> list[np.ndarray]:
+    """MCS of each modulation order, in the order of `McsTable.orders`."""
+    return [np.flatnonzero(table.order_of == q) for q in range(len(table.orders))]
+
+
+def beta_of(table: McsTable) -> np.ndarray:
+    """EESM beta of every MCS, ``(n_mcs,)``: log-linear in the code rate, from `BETA`.
+
+    Raises:
+        ValueError: the table has a modulation order without a beta.
+    """
+    unknown = [int(q) for q in table.orders if int(q) not in BETA]
+    if unknown:
+        raise ValueError(f"no EESM beta for modulation order {unknown}: the simulator knows {sorted(BETA)}")
+    ends = np.array([BETA[int(q)] for q in table.orders])[table.order_of]
+    (rate_a, log_a), (rate_b, log_b) = ((ends[:, i, 0], np.log(ends[:, i, 1])) for i in (0, 1))
+    return np.exp(log_a + (np.array(table.code_rate) - rate_a) / (rate_b - rate_a) * (log_b - log_a))
+
+
 def realise(name: str, recipe: Recipe, table: McsTable, seed: int, n_links: int, n_slots: int) -> World:
     """Draw a world; see `worlds.make_world` and `family.training_batch`.
 
     Raises:
         ValueError: the table has a modulation order without a beta, or a report delay is out of range.
     """
-    orders = np.unique(table.modulation_order)
-    unknown = [int(q) for q in orders if int(q) not in BETA]
-    if unknown:
-        raise ValueError(f"no EESM beta for modulation order {unknown}: the simulator knows {sorted(BETA)}")
     for _, conditions in recipe.stretches:
         low, high = conditions.report_delay_slots
         if not 1 <= low <= high <= PREROLL:
@@ -149,13 +194,13 @@ def realise(name: str, recipe: Recipe, table: McsTable, seed: int, n_links: int,
     lengths = np.diff([*starts, n_slots])
     lengths[0] += PREROLL
     stretch = np.repeat(np.arange(len(lengths)), lengths)  # of each slot, the pre-roll included
-    links = _draw_links(population_rng, scattering_rng, recipe.population, table, orders, n_links)
+    links = _draw_links(population_rng, scattering_rng, recipe.population, table, n_links)
     slots = _draw_slots(position_rng, burst_rng, recipe, stretch, n_links)
 
     snr_db, receiver_db = _run_fading(links, slots, tuple(int(n) for n in lengths))
     evm2 = slots.constant("evm") ** 2
     snr_db = -10 * np.log10(10 ** (-snr_db / 10) + evm2[:, None]).astype(np.float32)
-    measured = _measure(report_rng, receiver_db, slots)
+    measured = _measure(report_rng, receiver_db, slots, links.clean)
     slot = np.arange(n_slots)
     delay = np.floor(slots.ranged("report_delay_slots", whole=True))[:, PREROLL:].astype(np.int32)
     # Where the delay grows, no older report comes in after a newer one.
@@ -180,9 +225,10 @@ class _Links:
 
     scattering: Scattering
     mean_snr_db: np.ndarray
-    beta: np.ndarray
+    beta: np.ndarray  # as `World.snr_db`: two for each modulation order
     report_beta: np.ndarray
     threshold_db: np.ndarray
+    clean: np.ndarray
 
 
 def _draw_links(
@@ -190,7 +236,6 @@ def _draw_links(
     scattering_rng: np.random.Generator,
     population: Population,
     table: McsTable,
-    orders: np.ndarray,
     n: int,
 ) -> _Links:
     below, above = population.snr_margin_db
@@ -198,13 +243,16 @@ def _draw_links(
     spread[rng.random(n) < population.flat_share] = 0.0
     rician_k = 10 ** (rng.uniform(*population.rician_k_db, n) / 10)
     rician_k[rng.random(n) >= population.rician_share] = 0.0
-    jitter = population.beta_jitter * rng.standard_normal((n, len(orders)))
+    beta = beta_of(table)
+    ends = np.array([end for i in _ladders(table) for end in (beta[i].min(), beta[i].max())])
+    jitter = population.beta_jitter * rng.standard_normal((n, len(table.orders)))
     return _Links(
         scattering=draw_scattering(scattering_rng, spread, rician_k),
         mean_snr_db=rng.uniform(table.threshold.min() + below, table.threshold.max() + above, n),
-        beta=np.array([BETA[int(q)] for q in orders]) * np.exp(jitter),
+        beta=ends * np.exp(np.repeat(jitter, 2, axis=1)),
         report_beta=_log_uniform(rng, population.report_beta, n),
         threshold_db=table.threshold + population.threshold_jitter_db * rng.standard_normal((n, len(table))),
+        clean=rng.random(n) < population.clean_share,
     )
 
 
@@ -256,7 +304,8 @@ def _draw_slots(
 
 
 def _run_fading(links: _Links, slots: _Slots, lengths: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Effective SINR of each order's blocks, and as the receiver measures it, a group of links at a time."""
+    """Effective SINR at both ends of each order's ladder, and as the receiver measures it, a group of links
+    at a time."""
     n_links, n_slots, doppler = len(links.mean_snr_db), len(slots.stretch), slots.by_stretch("doppler_hz")
     snr_db = np.empty((n_links, n_slots, links.beta.shape[1]), np.float32)
     receiver_db = np.empty((n_links, n_slots), np.float32)
@@ -272,10 +321,11 @@ def _run_fading(links: _Links, slots: _Slots, lengths: tuple[int, ...]) -> tuple
     return snr_db, receiver_db
 
 
-def _measure(rng: np.random.Generator, true_db: np.ndarray, slots: _Slots) -> np.ndarray:
+def _measure(rng: np.random.Generator, true_db: np.ndarray, slots: _Slots, clean: np.ndarray) -> np.ndarray:
     """Reports by the slot of their measurement: biased, noisy, rounded, ``(n_links, n_slots)``."""
+    rough = ~clean[:, None]
     noise = slots.ranged("report_noise_db") * rng.standard_normal(true_db.shape, np.float32)
-    report = true_db + slots.constant("report_bias_db") + noise
-    step = slots.ranged("report_step_db")
+    report = true_db + slots.constant("report_bias_db") + rough * noise
+    step = rough * slots.ranged("report_step_db")
     rounded = np.round(report / np.maximum(step, 1e-6)) * step
     return np.clip(np.where(step > 0, rounded, report), *SNR_RANGE_DB).astype(np.float32)
