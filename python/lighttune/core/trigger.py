@@ -19,11 +19,11 @@ Tuning starts when the largest exceeds a threshold and ends when all are below `
 exceeded the threshold is spent: from then on it is the tuned predictor that is judged.
 
 A link whose predictor was never wrong deserves patience: small flaws, which every link has, would make the
-statistic fire now and then. A link where something shifted is likely to need more. So the threshold is ``on``
-for a link in peace and ``again`` right after it fired, and returns from the one to the other with a memory of
-``memory`` blocks:
+statistic fire now and then. A link where something shifted is likely to need more, and a new link has earned no
+trust yet. So the threshold is ``on`` for a link in peace and ``again`` at its beginning and right after it fired,
+and returns from the one to the other with a memory of ``memory`` blocks:
 
-    alert <- 1 where it fires, else alert (1 - 1 / memory)
+    alert <- 1 at first and where it fires, else alert (1 - 1 / memory)
     threshold = on - (on - again) alert
 """
 
@@ -44,7 +44,7 @@ class TriggerPolicy:
 
     Args:
         on: evidence in nats that starts tuning on a link in peace.
-        again: the same right after tuning was started, 0 < again <= on.
+        again: the same on a new link and right after tuning was started, 0 < again <= on.
         memory: blocks over which the threshold returns to ``on``, 1 or more.
         off: evidence below which tuning ends, 0 < off <= again.
         hold: blocks after the last firing for which tuning goes on at least, 0 or more.
@@ -54,9 +54,9 @@ class TriggerPolicy:
         ValueError: a value is out of range.
     """
 
-    on: float = 16.0
+    on: float = 17.0
     again: float = 3.0
-    memory: float = 700.0
+    memory: float = 450.0
     off: float = 1.0
     hold: int = 24
     always: bool = False
@@ -78,7 +78,7 @@ class Trigger:
     def __init__(self, policy: TriggerPolicy, capacity: int) -> None:
         self.policy = policy
         self.evidence = np.zeros((capacity, len(SHIFTS_DB) + 1))
-        self.alert = np.zeros(capacity)
+        self.alert = np.ones(capacity)
         self.active = np.full(capacity, policy.always)
         self.held = np.zeros(capacity, np.int64)
         self.fired = np.zeros(capacity, np.int64)
