@@ -91,7 +91,7 @@ def measure(
             for seed, values in enumerate(done.result()):
                 results[world][seed][name] = values
             bar.advance(task)
-    return results
+    return {w: [{name: run[name] for name in adapters} for run in runs] for w, runs in results.items()}
 
 
 def _one(
@@ -199,9 +199,9 @@ def page(args: argparse.Namespace, name: str) -> Path:
     return (args.out or Path("docs/results")) / f"{name}.md"
 
 
-def size_and_seeds(short: bool, seeds: Sequence[int]) -> tuple[Size, tuple[int, ...]]:
+def size_and_seeds(short: bool, seeds: Sequence[int], full: Size = FULL) -> tuple[Size, tuple[int, ...]]:
     """What `parser`'s arguments ask for."""
-    return (SHORT, tuple(seeds[:2])) if short else (FULL, tuple(seeds))
+    return (SHORT, tuple(seeds[:2])) if short else (full, tuple(seeds))
 
 
 def write_page(path: Path, command: str, lines: Iterable[str]) -> None:

@@ -24,4 +24,5 @@ class Size:
 
 
 FULL = Size(20, 6000)
-SHORT = Size(4, 600)  # what CI runs, to see that it runs
+PART = Size(20, 3000)  # where many settings are tried
+SHORT = Size(2, 300)  # what CI runs, to see that it runs

@@ -17,9 +17,8 @@ from gnuradio.lighttune.sim.batch import BatchAdapter
 from gnuradio.lighttune.sim.peers import BatchOlla
 
 import common
-from protocol import SHIFTED, SHORT, VALIDATION_SEEDS, Size
+from protocol import PART, SHIFTED, VALIDATION_SEEDS
 
-SIZE = Size(20, 4000)
 RATES: dict[str, tuple[Any, list[dict[str, float]]]] = {
     "local_head": (
         LocalHead,
@@ -50,10 +49,10 @@ RATES: dict[str, tuple[Any, list[dict[str, float]]]] = {
 THRESHOLDS = [
     {"on": on, "again": again, "memory": memory}
     for on, again, memory in (
-        (7, 7, 1), (10, 10, 1), (14, 14, 1), (12, 4, 700), (16, 4, 700), (20, 4, 700), (26, 4, 700),
-        (20, 6, 700), (20, 3, 700), (20, 4, 300), (20, 4, 1500),
+        (7, 7, 1), (10, 10, 1), (14, 14, 1), (12, 3, 450), (17, 3, 450), (24, 3, 450), (17, 2, 450),
+        (17, 5, 450), (17, 3, 200), (17, 3, 1000),
     )
-] + [{"on": 20, "again": 4, "memory": 700, "hold": hold} for hold in (12, 48)]  # fmt: skip
+] + [{"on": 17, "again": 3, "memory": 450, "hold": hold} for hold in (12, 48)]  # fmt: skip
 
 
 def olla(predictor: Predictor, n: int) -> BatchAdapter:
@@ -100,7 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("rates", "trigger"), help="one half of the search")
     args = parser.parse_args()
     page = common.page(args, "search")
-    size, seeds = (SHORT, VALIDATION_SEEDS[:2]) if args.short else (SIZE, VALIDATION_SEEDS)
+    size, seeds = common.size_and_seeds(args.short, VALIDATION_SEEDS[:3], PART)
     always = {"always": True}
     base = {
         "OLLA": (olla, {}),

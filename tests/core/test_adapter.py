@@ -150,7 +150,7 @@ def test_tuning_in_the_loop_wins_back_what_a_biased_report_costs(plain_predictor
 def test_choice_maximises_goodput_less_the_price_of_failures(plain_predictor):
     table, bler = plain_predictor.table, np.linspace(0.001, 0.99, 29)
     gain = table.goodput_if_acked()
-    assert choose(bler, gain) == np.argmax(gain * (1 - bler))
+    assert choose(bler, gain, table) == np.argmax(gain * (1 - bler))
     blers = np.stack([bler, bler[::-1]])
     both = choose(blers, gain, table, np.array([0.0, 3.0]))
     assert both.tolist() == [choose(bler, gain, table), np.argmax(gain * (1 - bler[::-1]) - 3.0 * bler[::-1])]

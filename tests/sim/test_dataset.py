@@ -79,7 +79,7 @@ def test_without_lean_and_wobble_every_sample_lies_near_what_the_predictor_choos
     monkeypatch.setattr(ds, "_LEAN_SD_STEPS", 0.0)
     monkeypatch.setattr(ds, "_WOBBLE_SD_STEPS", 0.0)
     features, mcs, _ = drawn(world, predictor)
-    best = choose(predictor.bler(predictor.weights(), features), TABLE.goodput_if_acked())
+    best = choose(predictor.bler(predictor.weights(), features), TABLE.goodput_if_acked(), TABLE)
     away = away_from(best, mcs)
     inside = (places(best) >= NEAR) & (places(best) < len(TABLE) - NEAR)
     assert inside.mean() > 0.1
@@ -92,7 +92,7 @@ def test_without_lean_and_wobble_every_sample_lies_near_what_the_predictor_choos
 
 def test_blocks_are_sent_around_what_the_predictor_chooses_on_both_sides(world, predictor):
     features, mcs, _ = drawn(world, predictor)
-    best = choose(predictor.bler(predictor.weights(), features), TABLE.goodput_if_acked())
+    best = choose(predictor.bler(predictor.weights(), features), TABLE.goodput_if_acked(), TABLE)
     away = away_from(best, mcs)
     middle = (places(best) >= 3) & (places(best) < len(TABLE) - 3)
     assert abs(away[middle].mean()) < 0.35  # the leans of some 60 links: 0.7 / sqrt(60) = 0.1 each way

@@ -416,7 +416,7 @@ class BatchGenie:
     """
 
     def __init__(self, table: McsTable) -> None:
-        self._gain = table.goodput_if_acked()
+        self._table, self._gain = table, table.goodput_if_acked()
         self._bler: np.ndarray | None = None
 
     def reveal(self, bler: np.ndarray) -> None:
@@ -434,7 +434,7 @@ class BatchGenie:
         """
         if self._bler is None:
             raise RuntimeError("a genie knows only what it is told: call reveal() before select()")
-        mcs = choose(self._bler, self._gain)
+        mcs = choose(self._bler, self._gain, self._table)
         return mcs, np.clip(at(self._bler, mcs), *genie._INSIDE)
 
     def feedback(self, slot: int, ack: np.ndarray) -> None:
