@@ -73,7 +73,7 @@ def small_model(path: Path, without: list[str], world: str | None, quick: bool) 
     columns = [NAMES.index(name) for name in without]
     predictor, parts = None, []
     for _ in range(2):
-        for _ in range(1 if quick else 4):
+        for _ in range(1 if quick else 3):
             drawn = rollout(training_batch(rng, 20 if quick else 250, 256, table, recipe), rng, predictor)
             drawn[0][:, columns] = 0.0
             parts.append(drawn)
@@ -103,7 +103,7 @@ def gain_row(label: str, results: common.Results, name: str, extra: tuple[str, .
 def main() -> None:
     args = common.parser(__doc__).parse_args()
     page = common.page(args, "ablation")
-    size, seeds = common.size_and_seeds(args.short, TEST_SEEDS[:4], PART)
+    size, seeds = common.size_and_seeds(args.short, TEST_SEEDS[:3], PART)
     reference = {BEST: (peer, {"kind": BatchOlla} | chosen("OLLA"))}
     un_tuned = {"un-tuned": (common.light_tune, {"tuned": False})}
     head = ("", "shifted", *common.ALL_WORLDS)

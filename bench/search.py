@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("rates", "trigger"), help="one half of the search")
     args = parser.parse_args()
     page = common.page(args, "search")
-    size, seeds = common.size_and_seeds(args.short, VALIDATION_SEEDS[:3], PART)
+    size, seeds = common.size_and_seeds(args.short, VALIDATION_SEEDS[:2], PART)
     always = {"always": True}
     base = {
         "OLLA": (olla, {}),
