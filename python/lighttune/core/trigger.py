@@ -19,9 +19,9 @@ Tuning starts when the largest exceeds a threshold and ends when all are below `
 exceeded the threshold is spent: from then on it is the tuned predictor that is judged.
 
 A link whose predictor was never wrong deserves patience: small flaws, which every link has, would make the
-statistic fire now and then. A link where something shifted is likely to need more, and a new link has earned no
-trust yet. So the threshold is ``on`` for a link in peace and ``again`` at its beginning and right after it fired,
-and returns from the one to the other with a memory of ``memory`` blocks:
+statistic fire now and then. A link where something shifted is likely to need more, and a new link has earned
+no trust yet. So the threshold is ``on`` for a link in peace and ``again`` at its beginning and right after it
+fired, and returns from the one to the other with a memory of ``memory`` blocks:
 
     alert <- 1 at first and where it fires, else alert (1 - 1 / memory)
     threshold = on - (on - again) alert
