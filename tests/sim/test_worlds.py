@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Worlds differ in what their names say, and in nothing else."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -175,26 +174,23 @@ def test_a_clean_links_reports_are_neither_noisy_nor_rounded_and_the_others_are_
     assert 4 <= as_clean.sum() <= 16  # of 20 links: beyond that in one seed of 400
 
 
-def test_most_links_of_the_training_family_are_clean():
+def test_half_the_links_of_the_training_family_are_clean():
     all_clean = replace(FAMILY, population=replace(FAMILY.population, clean_share=1.0))
     family, clean = (
         training_batch(np.random.default_rng(3), 1000, 32, TABLE, recipe) for recipe in (FAMILY, all_clean)
     )
     same = (family.reported_db == clean.reported_db).all(axis=1)
-    assert same.mean() == pytest.approx(0.8, abs=0.05)  # 1000 links: four standard deviations
+    assert same.mean() == pytest.approx(0.5, abs=0.065)  # 1000 links: four standard deviations
 
 
-def test_ten_thousand_slots_of_a_hundred_links_take_seconds():
-    began = time.perf_counter()
-    world = make_world("mixture", TABLE, 1)
+def test_a_world_has_ten_thousand_slots_of_a_hundred_links_unless_told_otherwise():
+    world = make_world("mixture", TABLE, 1)  # 1.4 s measured
     assert world.snr_db.shape == (100, 10_000, 8)
-    assert time.perf_counter() - began < 15  # 1.3 s measured; the machine may be busy
+    assert np.isfinite(world.snr_db).all()
 
 
 def test_the_training_family_covers_what_it_promises(rng):
-    began = time.perf_counter()
     batch = training_batch(rng, 2000, 256, TABLE)
-    assert time.perf_counter() - began < 20  # 2 s measured
     age = np.arange(256) - batch.measured_at
     assert (age == age[:, :1]).all()
     assert np.bincount(age[:, 0], minlength=9)[1:].min() > 2000 / 8 * 0.75
