@@ -152,6 +152,7 @@ class ForwardForward(_LayerLocal):
         d loss / d h = -2 e+ a(y) + 2 e- a(1 - y)        d loss / d u = s y' (-2 e+ a(y) - 2 e- a(1 - y))
     """
 
+    layer_rate: float = 0.01  # three times that loses a third of the gain: bench/search.py
     theta: float = 4.0
     name: str = "forward_forward"
 
