@@ -32,9 +32,14 @@ ALL_WORLDS = tuple(WORLDS)
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201)
 
 
+def tuned_slots(trace: Trace) -> np.ndarray:
+    """Slots, all but the first, whose weights had just changed: bool, ``(n_links, n_slots - 1)``."""
+    return (np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)  # -1 to 0 is the first report
+
+
 def tuned_share(trace: Trace) -> float:
-    """Share of slots after which the weights that decide had changed."""
-    return float(((np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)).mean())
+    """Share of `tuned_slots`."""
+    return float(tuned_slots(trace).mean())
 
 
 def of_seed(trace: Trace, place: int, links: int) -> Trace:

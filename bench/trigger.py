@@ -28,7 +28,7 @@ QUIET_SLOTS = 50
 def figures(trace: Trace, world: World) -> common.Figures:
     """`common.figures`, and how tuning began: after shifts, and where nothing had shifted yet."""
     tuned = np.zeros(trace.mcs.shape, bool)
-    tuned[:, 1:] = (np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)
+    tuned[:, 1:] = common.tuned_slots(trace)
     begins = tuned.copy()
     begins[:, 1:] &= ~tuned[:, :-1]
     delays, missed = [], 0
