@@ -49,8 +49,12 @@ def of_seed(trace: Trace, place: int, links: int) -> Trace:
 
 
 def figures(trace: Trace, world: World) -> Figures:
-    """`sim.summary`, and the share of slots tuned and probed."""
-    return summary(trace) | {"tuned": tuned_share(trace), "probed": float(trace.probe.mean())}
+    """`sim.summary`, its errors from the first shift on under ``shifted_...``, and the shares of slots tuned
+    and probed."""
+    since = summary(trace, slice(world.shifts[0] if world.shifts else 0, None))
+    shifted = {f"shifted_{name}": value for name, value in since.items() if name.endswith("error")}
+    shares = {"tuned": tuned_share(trace), "probed": float(trace.probe.mean())}
+    return summary(trace) | shifted | shares
 
 
 Build = Callable[..., BatchAdapter]

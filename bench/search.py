@@ -49,10 +49,10 @@ RATES: dict[str, tuple[Any, list[dict[str, float]]]] = {
 THRESHOLDS = [
     {"on": on, "again": again, "memory": memory}
     for on, again, memory in (
-        (7, 7, 1), (10, 10, 1), (14, 14, 1), (12, 3, 450), (17, 3, 450), (24, 3, 450), (17, 2, 450),
-        (17, 5, 450), (17, 3, 200), (17, 3, 1000),
+        (7, 7, 1), (10, 10, 1), (14, 14, 1), (12, 2.6, 300), (15, 2.6, 300), (16, 2.6, 300), (20, 2.6, 300),
+        (15, 2, 300), (15, 4, 300), (15, 2.6, 150), (15, 2.6, 600), (17, 3, 450),
     )
-] + [{"on": 17, "again": 3, "memory": 450, "hold": hold} for hold in (12, 48)]  # fmt: skip
+] + [{"on": 15, "again": 2.6, "memory": 300, "hold": hold} for hold in (12, 48)]  # fmt: skip
 
 
 def olla(predictor: Predictor, n: int) -> BatchAdapter:

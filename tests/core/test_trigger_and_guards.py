@@ -77,9 +77,12 @@ def test_tuning_holds_for_a_while_at_least(rng):
     assert not held[-1]
 
 
-def test_one_outcome_against_all_odds_does_not_fire_on_a_link_in_peace():
-    trigger, row = in_peace(), np.array([0])
-    assert not trigger.update(row, np.array([-15.0]), np.array([0.5]), np.array([1.0]))[0]
+@pytest.mark.parametrize("start", [in_peace, lambda: Trigger(TriggerPolicy(), len(ROWS))])
+def test_one_outcome_against_all_odds_does_not_fire_even_on_a_new_link(start):
+    trigger, row = start(), np.array([0])
+    for logit, nack in ((-15.0, 1.0), (-6.0, 1.0), (15.0, 0.0)):
+        trigger.forget(row)
+        assert not trigger.update(row, np.array([logit]), np.array([3.0]), np.array([nack]))[0]
 
 
 def test_a_link_that_fired_is_watched_more_closely_for_a_while(rng):

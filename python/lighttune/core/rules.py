@@ -201,8 +201,8 @@ class Spsa:
         ValueError: a size is not positive and finite.
     """
 
-    offset_rate: float = 0.35
-    order_rate: float = 0.1
+    offset_rate: float = 0.1
+    order_rate: float = 0.03
     gamma_rate: float = 0.01
     layer_rate: float = 1e-4
     offset_size: float = 0.1

@@ -34,8 +34,9 @@ from dataclasses import dataclass
 import numpy as np
 
 SHIFTS_DB = np.array([-3.0, -1.5, 1.5, 3.0])
-_LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
-_LARGEST_STEP = 5.0
+_LARGEST_LOGIT = 8.0
+_LARGEST_LOSS = 5.0  # of evidence, by one outcome that the predictor foresaw
+_LARGEST_GAIN = 2.5  # by one against all odds: an accident, that alone must not fire even on a new link
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class TriggerPolicy:
         ValueError: a value is out of range.
     """
 
-    on: float = 17.0
-    again: float = 3.0
-    memory: float = 450.0
+    on: float = 15.0
+    again: float = 2.6
+    memory: float = 300.0
     off: float = 1.0
     hold: int = 24
     always: bool = False
@@ -102,7 +103,7 @@ class Trigger:
         alternatives[:, :-1] = logit[:, None] - scale[:, None] * SHIFTS_DB
         alternatives[:, -1] = 0.5 * logit
         step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
-        evidence = np.maximum(self.evidence[rows] + np.maximum(step, -_LARGEST_STEP), 0.0)
+        evidence = np.maximum(self.evidence[rows] + np.clip(step, -_LARGEST_LOSS, _LARGEST_GAIN), 0.0)
         largest = evidence.max(axis=1)
         alert = self.alert[rows]
         fire = largest > policy.on - (policy.on - policy.again) * alert
