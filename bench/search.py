@@ -47,12 +47,14 @@ RATES: dict[str, tuple[Any, list[dict[str, float]]]] = {
     ),
 }
 THRESHOLDS = [
-    {"on": on, "again": again, "memory": memory}
-    for on, again, memory in (
-        (7, 7, 1), (10, 10, 1), (14, 14, 1), (12, 2.6, 300), (15, 2.6, 300), (16, 2.6, 300), (20, 2.6, 300),
-        (15, 2, 300), (15, 4, 300), (15, 2.6, 150), (15, 2.6, 600), (17, 3, 450),
-    )
-] + [{"on": 15, "again": 2.6, "memory": 300, "hold": hold} for hold in (12, 48)]  # fmt: skip
+    *({"rise": 0.0, "trial": 1.0, "on": on} for on in (7, 10, 14)),  # the same threshold for ever
+    *({"on": on} for on in (12, 15, 17.5, 20)),
+    *({"again": again} for again in (1.5, 4.0)),
+    *({"memory": memory} for memory in (400, 1600)),
+    *({"rise": rise} for rise in (0.2, 0.8)),
+    *({"trial": trial} for trial in (50, 300)),
+    *({"hold": hold} for hold in (12, 48)),
+]
 
 
 def olla(predictor: Predictor, n: int) -> BatchAdapter:

@@ -128,8 +128,8 @@ def main() -> None:
         "# The trigger",
         "",
         f"{size.links} links of {size.slots} slots, seeds {seeds[0]} to {seeds[-1]} (test). The threshold",
-        f"in peace is swept (nats of evidence; right after firing it is {policy.again:g}, and returns over",
-        f"{policy.memory:g} blocks). Written by `bench/trigger.py`.",
+        f"in peace is swept (nats of evidence; a new link begins at {policy.again:g}, each firing brings it",
+        f"nearer to that, and it returns over {policy.memory:g} blocks). Written by `bench/trigger.py`.",
         "",
         *common.table(
             (

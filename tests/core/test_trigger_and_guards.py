@@ -26,7 +26,7 @@ def run_trigger(rng, trigger, blocks, true_logit):
 def in_peace() -> Trigger:
     """A trigger of links that have long been right, where the threshold is at its highest."""
     trigger = Trigger(TriggerPolicy(), len(ROWS))
-    trigger.alert[:] = 0.0
+    trigger.newness[:] = 0.0
     return trigger
 
 
@@ -89,7 +89,7 @@ def test_a_link_that_fired_is_watched_more_closely_for_a_while(rng):
     peaceful, fired = in_peace(), in_peace()
     run_trigger(rng, fired, 150, lambda z: z + 3)  # too optimistic: every row fires
     run_trigger(rng, fired, 200, right)
-    assert fired.active.mean() < 0.05
+    assert fired.active.mean() < 0.25  # most are at rest again, though false alarms are more likely now
     wrong = [run_trigger(rng, trigger, 150, lambda z: z + 1.5) for trigger in (peaceful, fired)]
     first_peaceful, first_fired = (np.where(a.any(axis=0), a.argmax(axis=0), 150) for a in wrong)
     assert np.median(first_fired) < 0.75 * np.median(first_peaceful)

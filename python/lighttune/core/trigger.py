@@ -19,12 +19,12 @@ Tuning starts when the largest exceeds a threshold and ends when all are below `
 exceeded the threshold is spent: from then on it is the tuned predictor that is judged.
 
 A link whose predictor was never wrong deserves patience: small flaws, which every link has, would make the
-statistic fire now and then. A link where something shifted is likely to need more, and a new link has earned
-no trust yet. So the threshold is ``on`` for a link in peace and ``again`` at its beginning and right after it
-fired, and returns from the one to the other with a memory of ``memory`` blocks:
+statistic fire now and then. Where something shifted more is likely to come, and then it fires more than once;
+and a new link has earned no trust yet. So the threshold lies between ``on``, for a link in peace, and
+``again``, for one that is new or fired several times lately:
 
-    alert <- 1 at first and where it fires, else alert (1 - 1 / memory)
-    threshold = on - (on - again) alert
+    alert <- min(1, alert + rise) where it fires, else alert (1 - 1 / memory); 0 at first
+    threshold = on - (on - again) max(alert, exp(-blocks so far / trial))
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import numpy as np
 SHIFTS_DB = np.array([-3.0, -1.5, 1.5, 3.0])
 _LARGEST_LOGIT = 8.0
 _LARGEST_LOSS = 5.0  # of evidence, by one outcome that the predictor foresaw
-_LARGEST_GAIN = 2.5  # by one against all odds: an accident, that alone must not fire even on a new link
+_LARGEST_GAIN = 2.5  # by one against all odds: an accident, that alone must not fire at any alert
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class TriggerPolicy:
 
     Args:
         on: evidence in nats that starts tuning on a link in peace.
-        again: the same on a new link and right after tuning was started, 0 < again <= on.
-        memory: blocks over which the threshold returns to ``on``, 1 or more.
+        again: the same on a new link and at full alert, 0 < again <= on.
+        memory: blocks over which alert fades, 1 or more.
+        rise: what a firing adds to the alert, within [0, 1].
+        trial: blocks over which a new link earns trust, above 0.
         off: evidence below which tuning ends, 0 < off <= again.
         hold: blocks after the last firing for which tuning goes on at least, 0 or more.
         always: tune on every block: the reference that the trigger is judged against.
@@ -55,9 +57,11 @@ class TriggerPolicy:
         ValueError: a value is out of range.
     """
 
-    on: float = 15.0
+    on: float = 17.5
     again: float = 2.6
-    memory: float = 300.0
+    memory: float = 800.0
+    rise: float = 0.4
+    trial: float = 150.0
     off: float = 1.0
     hold: int = 24
     always: bool = False
@@ -69,6 +73,10 @@ class TriggerPolicy:
             )
         if not 1 <= self.memory < np.inf:
             raise ValueError(f"memory = {self.memory!r}: give 1 block or more")
+        if not 0 <= self.rise <= 1:
+            raise ValueError(f"rise = {self.rise!r}: give what a firing adds to the alert, 0 to 1")
+        if not 0 < self.trial < np.inf:
+            raise ValueError(f"trial = {self.trial!r}: give a number of blocks above 0")
         if self.hold < 0:
             raise ValueError(f"hold = {self.hold!r}: give 0 blocks or more")
 
@@ -79,7 +87,8 @@ class Trigger:
     def __init__(self, policy: TriggerPolicy, capacity: int) -> None:
         self.policy = policy
         self.evidence = np.zeros((capacity, len(SHIFTS_DB) + 1))
-        self.alert = np.ones(capacity)
+        self.alert = np.zeros(capacity)
+        self.newness = np.ones(capacity)
         self.active = np.full(capacity, policy.always)
         self.held = np.zeros(capacity, np.int64)
         self.fired = np.zeros(capacity, np.int64)
@@ -106,8 +115,11 @@ class Trigger:
         evidence = np.maximum(self.evidence[rows] + np.clip(step, -_LARGEST_LOSS, _LARGEST_GAIN), 0.0)
         largest = evidence.max(axis=1)
         alert = self.alert[rows]
-        fire = largest > policy.on - (policy.on - policy.again) * alert
-        self.alert[rows] = np.where(fire, 1.0, alert * (1.0 - 1.0 / policy.memory))
+        watched = np.maximum(alert, self.newness[rows])
+        fire = largest > policy.on - (policy.on - policy.again) * watched
+        self.newness[rows] *= np.exp(-1.0 / policy.trial)
+        risen = np.minimum(alert + policy.rise, 1.0)
+        self.alert[rows] = np.where(fire, risen, alert * (1.0 - 1.0 / policy.memory))
         evidence[fire] = 0.0
         self.evidence[rows] = evidence
         was = self.active[rows]
