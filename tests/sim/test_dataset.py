@@ -11,7 +11,7 @@ from gnuradio.lighttune.core.predictor import OFFSET, Predictor
 from gnuradio.lighttune.core.selection import choose
 from gnuradio.lighttune.sim import World, training_batch
 from gnuradio.lighttune.sim import dataset as ds
-from gnuradio.lighttune.sim.dataset import SKIP, rollout
+from gnuradio.lighttune.sim.dataset import LINKS_AT_ONCE, SKIP, batches, draw, rollout
 from gnuradio.lighttune.sim.link import NEAR
 
 from helpers import make_predictor
@@ -125,6 +125,20 @@ def test_near_the_table_blocks_are_sent_around_the_reported_sinr(world):
     assert abs(away[middle].mean()) < 0.4
     assert (away[middle] <= -1).mean() > 0.15
     assert (away[middle] >= 1).mean() > 0.15
+
+
+def test_batches_are_drawn_alike_in_any_order_and_beside_any_others(predictor):
+    seed = np.random.SeedSequence(3).spawn(2)[1]
+    many, few, again = (batches(seed, n) for n in (2 * LINKS_AT_ONCE + 7, LINKS_AT_ONCE, LINKS_AT_ONCE))
+    assert [batch.n_links for batch in many] == [LINKS_AT_ONCE, LINKS_AT_ONCE, 7]
+    there = [draw(batch, 30, TABLE, predictor=predictor) for batch in many]
+    back = [draw(batch, 30, TABLE, predictor=predictor) for batch in reversed(many)][::-1]
+    alone = [draw(batch, 30, TABLE, predictor=predictor) for batch in (*few, *again)]
+    for one, other in zip((*there, there[0], there[0]), (*back, *alone), strict=True):
+        assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+    assert not np.array_equal(there[0][0], there[1][0])
+    others = batches(np.random.SeedSequence(3).spawn(2)[0], 7)
+    assert not np.array_equal(draw(others[0], 30, TABLE)[0], draw(many[2], 30, TABLE)[0])
 
 
 def test_a_world_without_a_slot_for_a_sample_is_refused():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,8 @@ import numpy as np
 from ..core import features as ft
 from ..core.checkpoint import save_predictor
 from ..core.mcs import TABLES, McsTable, sigmoid
-from ..core.predictor import Predictor
-from ..sim.family import FAMILY, training_batch
-
-_LINKS_AT_ONCE = 250
+from ..sim.family import FAMILY
+from . import cluster
 
 _HELP = """\
 Train a BLER predictor for an MCS table and write it as a model file (safetensors).
@@ -26,7 +25,8 @@ delay spread, Rician and flat links, noisy, quantised and late reports, jittered
 the simulator's block error rates. There are two rounds: in the first, blocks are sent around what the table
 says; in the second, on as many links again, around what the first round's predictor says, so that it learns
 from its own errors; the model is trained on both. A held-out draw of the same family gives the log loss,
-beside that of looking the last report up in the table. The same seed and sizes give the same file.
+beside that of looking the last report up in the table. The same seed and sizes give the same file, by however
+many workers the channels are drawn (on processors and numpy builds that round alike).
 """
 
 
@@ -53,6 +53,7 @@ def add_parser(commands: Any) -> None:
     add("--links", type=int, default=6000, help="links of each round (default: %(default)s)")
     add("--slots", type=int, default=256, help="slots of each link (default: %(default)s)")
     add("--epochs", type=int, default=15, help="epochs of the encoder in each round (default: %(default)s)")
+    cluster.add_options(parser, 1, "processes that draw channels (default: this one, without Dask)")
     parser.set_defaults(run=run)
 
 
@@ -61,9 +62,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..core.training import Samples, TrainingPlan, train
-    from ..sim.dataset import rollout
+    from ..core.training import TrainingPlan, train
+    from ..sim.dataset import batches
 
+    cluster.check_options(args)
     for name, lowest in (("links", 1), ("slots", 32), ("epochs", 1), ("seed", 0)):
         if getattr(args, name) < lowest:
             raise ValueError(f"--{name} {getattr(args, name)}: give {lowest} or more")
@@ -76,12 +78,14 @@ def run(args: argparse.Namespace) -> int:
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out {out}: there is no folder {out.resolve().parent}")
     console = Console()
-    seeds = np.random.SeedSequence(args.seed).spawn(3)
-    *round_rngs, test_rng = (np.random.default_rng(seed) for seed in seeds)
-
-    def draw(rng: np.random.Generator, links: int, sender: Predictor | None = None) -> Samples:
-        return Samples(*rollout(training_batch(rng, links, args.slots, table, recipe), rng, sender))
-
+    *rounds, held_out = (
+        batches(seed, links)
+        for seed, links in zip(
+            np.random.SeedSequence(args.seed).spawn(3),
+            (args.links, args.links, max(50, args.links // 10)),
+            strict=True,
+        )
+    )
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -89,12 +93,10 @@ def run(args: argparse.Namespace) -> int:
         TimeRemainingColumn(),
     )
     predictor, parts = None, []
-    with Progress(*columns, console=console) as bar:
-        for number, rng in enumerate(round_rngs, 1):
-            task = bar.add_task(f"round {number}: drawing channels", total=args.links)
-            for start in range(0, args.links, _LINKS_AT_ONCE):
-                parts.append(draw(rng, min(_LINKS_AT_ONCE, args.links - start), predictor))
-                bar.update(task, completed=min(start + _LINKS_AT_ONCE, args.links))
+    with Progress(*columns, console=console) as bar, cluster.workers(args, len(rounds[0])) as each:
+        shared: dict[str, Any] = {"n_slots": args.slots, "table": table, "recipe": recipe}
+        for number, wanted in enumerate(rounds, 1):
+            parts += _drawn(each, bar, f"round {number}", wanted, shared | {"predictor": predictor})
             training = bar.add_task(f"round {number}: training", total=1.0)
 
             def progress(
@@ -105,18 +107,33 @@ def run(args: argparse.Namespace) -> int:
 
             plan = TrainingPlan(encoder_epochs=args.epochs)
             predictor = train(table, _joined(parts), args.seed, plan, progress=progress)
-    held_out = draw(test_rng, max(50, args.links // 10))
-    losses = held_out_losses(predictor, held_out)
+        test = _joined(_drawn(each, bar, "held out", held_out, shared | {"predictor": predictor}))
+    losses = held_out_losses(predictor, test)
     notes = {
         name: str(getattr(args, name))
         for name in ("table", "seed", "links", "slots", "epochs", "clean_reports")
     }
     save_predictor(predictor, out, notes | {name: f"{loss:.5f}" for name, loss in losses.items()})
-    console.print(f"log loss on {len(held_out)} held-out blocks, nats:")
+    console.print(f"log loss on {len(test)} held-out blocks, nats:")
     for name, loss in losses.items():
         console.print(f"  {name:24s} {loss:.4f}")
     console.print(f"wrote {out} ({out.stat().st_size} bytes)")
     return 0
+
+
+def _drawn(each: Any, bar: Any, name: str, wanted: Sequence[Any], shared: dict[str, Any]) -> list[Any]:
+    """Samples of some batches, in their order, however they come in."""
+    from ..core.training import Samples
+    from ..sim.dataset import draw
+
+    task = bar.add_task(f"{name}: drawing channels", total=len(wanted))
+    samples = {}
+    for place, what in each(draw, wanted, **shared):
+        if isinstance(what, BaseException):
+            raise what
+        samples[place] = Samples(*what)
+        bar.advance(task)
+    return [samples[place] for place in range(len(wanted))]
 
 
 def _joined(parts: list[Any]) -> Any:

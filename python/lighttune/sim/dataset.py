@@ -4,21 +4,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.features import N_FEATURES, LinkHistory
-from ..core.mcs import sigmoid
+from ..core.mcs import McsTable, sigmoid
 from ..core.predictor import Predictor
 from ..core.selection import at, choose
+from .conditions import Recipe
+from .family import FAMILY, training_batch
 from .link import NEAR
 from .realise import World
 
 SKIP = 24
 """First slots of a world, which give no samples: the history is still filling."""
 
+LINKS_AT_ONCE = 250
+"""Links of a batch. Another number would draw other training sets from the same seeds."""
+
 _LEAN_SD_DB, _WOBBLE_SD_DB = 1.5, 1.5  # a link's policy leans one way; single blocks scatter around it
 _LEAN_SD_STEPS, _WOBBLE_SD_STEPS = 0.7, 0.7  # the same in places of the ladder, where a predictor decides
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some links of a training set, and the seed of all chance in them."""
+
+    seed: np.random.SeedSequence
+    n_links: int
+
+
+def batches(seed: np.random.SeedSequence, n_links: int) -> list[Batch]:
+    """Split a training set into batches that can be drawn in any order, by any number of workers.
+
+    Batch ``k`` is the same in every set of that seed that has at least ``LINKS_AT_ONCE (k + 1)`` links.
+
+    Args:
+        seed: of the set; it is left as it is.
+        n_links: of the set, 1 or more.
+    """
+    return [
+        Batch(
+            np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, k)),
+            min(LINKS_AT_ONCE, n_links - start),
+        )
+        for k, start in enumerate(range(0, n_links, LINKS_AT_ONCE))
+    ]
+
+
+def draw(
+    batch: Batch, n_slots: int, table: McsTable, recipe: Recipe = FAMILY, predictor: Predictor | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Channels of a family, and a `rollout` over them: it depends on the arguments alone.
+
+    Args:
+        batch: one of `batches`.
+        n_slots: of each link, more than `SKIP`.
+        table, recipe: as in `training_batch`.
+        predictor: as in `rollout`.
+    """
+    rng = np.random.default_rng(batch.seed)
+    return rollout(training_batch(rng, batch.n_links, n_slots, table, recipe), rng, predictor)
 
 
 def rollout(

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Batch adapters by name: what kinds there are, which settings each has, and how one is made.
+
+Settings are flat: a name and a number, a word, yes or no. LightTune's parts are told apart by a dot:
+``trigger.on``, ``policy.objective``, ``rule`` and ``rule.offset_rate``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ..baselines.olla import Olla
+from ..baselines.salad import Salad
+from ..baselines.thompson import ThompsonSampling
+from ..baselines.trend_olla import TrendOlla
+from ..core.guards import GuardPolicy
+from ..core.mcs import McsTable
+from ..core.predictor import Predictor
+from ..core.rules import RULES, make_rule
+from ..core.selection import SelectionPolicy
+from ..core.trigger import TriggerPolicy
+from ..core.tuner import Tuner
+from .batch import BatchAdapter, BatchLightTune
+from .peers import BatchGenie, BatchOlla, BatchSalad, BatchThompson, BatchTrendOlla
+
+Settings = dict[str, Any]
+"""Numbers, words, yes and no, pairs of numbers, None."""
+
+_PARTS: dict[str, Any] = {"trigger": TriggerPolicy, "guards": GuardPolicy, "policy": SelectionPolicy}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of adapter.
+
+    Args:
+        about: what it is, in a few words.
+        defaults: all its settings at their defaults; they may depend on some that are given (``rule``).
+        optional: names of the settings that may be None.
+        check: raises `ValueError` for complete settings that are out of range.
+        make: an adapter of so many rows, from complete settings; the generator is for kinds that draw.
+        uses_model: whether the predictor decides, and not only its MCS table.
+    """
+
+    about: str
+    defaults: Callable[[Mapping[str, Any]], Settings]
+    optional: frozenset[str]
+    check: Callable[[McsTable, Settings], object]
+    make: Callable[[Predictor, int, np.random.Generator, Settings], BatchAdapter]
+    uses_model: bool = False
+
+
+def complete(kind: str, given: Mapping[str, Any], table: McsTable) -> Settings:
+    """All settings of a kind, those that were given checked, the others at their defaults.
+
+    Args:
+        kind: a key of `KINDS`.
+        given: settings by name; whole numbers do for fractions, lists of two for ranges.
+        table: the links' MCS.
+
+    Raises:
+        ValueError: there is no such kind or setting, or a value is of the wrong type or out of range.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}: give one of {', '.join(KINDS)}")
+    what = KINDS[kind]
+    defaults = what.defaults(given)
+    for name in given:
+        if name not in defaults:
+            allowed = ", ".join(defaults) or "none"
+            raise ValueError(f"{name!r} is no setting of {kind!r}: there are {allowed}")
+    settings = defaults | {
+        name: _like(name, value, defaults[name], name in what.optional) for name, value in given.items()
+    }
+    what.check(table, settings)
+    return settings
+
+
+def make_adapter(
+    kind: str, settings: Settings, predictor: Predictor, n: int, rng: np.random.Generator
+) -> BatchAdapter:
+    """A fresh adapter of ``n`` rows.
+
+    Args:
+        kind: a key of `KINDS`.
+        settings: as `complete` returns them.
+        predictor: as trained offline; the peers take its MCS table.
+        rng: for the kinds that draw.
+    """
+    return KINDS[kind].make(predictor, n, rng, settings)
+
+
+def _like(name: str, value: Any, default: Any, optional: bool) -> Any:
+    """A value of the default's type."""
+    if value is None and optional:
+        return None
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise ValueError(f"{name} = {value!r}: give true or false")
+    if isinstance(default, str):
+        if isinstance(value, str):
+            return value
+        raise ValueError(f"{name} = {value!r}: give a word, such as {default!r}")
+    if isinstance(default, tuple):
+        if isinstance(value, list | tuple) and len(value) == 2:
+            return _number(name, value[0]), _number(name, value[1])
+        raise ValueError(f"{name} = {value!r}: give two numbers, such as {list(default)}")
+    number = _number(name, value, " or null" if optional else "")
+    if isinstance(default, int):
+        if number != int(number):
+            raise ValueError(f"{name} = {value!r}: give a whole number")
+        return int(number)
+    return number
+
+
+def _number(name: str, value: Any, more: str = "") -> float:
+    # YAML 1.1 reads 1e-3 as text: it wants 1.0e-3, which few know.
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} = {value!r}: give a finite number{more}")
+    return number
+
+
+def _peer(about: str, batch: Callable[..., BatchAdapter], twin: Callable[..., object] | None) -> Kind:
+    """A baseline: its settings are its batch class's keywords, its one-link twin knows their ranges."""
+    given = ("self", "table", "n", "rng")
+    parameters = {n: p for n, p in inspect.signature(batch).parameters.items() if n not in given}
+    defaults: Settings = {name: p.default for name, p in parameters.items()}
+    first = [name for name in inspect.signature(batch).parameters if name in given]
+
+    def make(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
+        have = {"table": predictor.table, "n": n, "rng": rng}
+        return batch(*(have[name] for name in first), **settings)
+
+    def check(table: McsTable, settings: Settings) -> object:
+        drawn = (np.random.default_rng(0),) if "rng" in first else ()
+        return twin(table, *drawn, **settings) if twin else None
+
+    optional = frozenset(name for name, p in parameters.items() if "None" in str(p.annotation))
+    return Kind(about, lambda given: dict(defaults), optional, check, make)
+
+
+def _part(settings: Mapping[str, Any], part: str) -> dict[str, Any]:
+    return {k.removeprefix(f"{part}."): v for k, v in settings.items() if k.startswith(f"{part}.")}
+
+
+def _part_defaults(part: str, of: Any) -> Settings:
+    return {
+        f"{part}.{field.name}": field.default for field in fields(of) if field.init and field.name != "name"
+    }
+
+
+def _tuned_defaults(given: Mapping[str, Any]) -> Settings:
+    name = given.get("rule", "local_head")
+    if not isinstance(name, str) or name not in RULES:
+        raise ValueError(f"rule = {name!r}: give one of {', '.join(RULES)}")
+    settings = {"rule": name} | _part_defaults("rule", make_rule(name))
+    for part, policy in _PARTS.items():
+        settings |= _part_defaults(part, policy)
+    return settings | {"fallback": True}
+
+
+def _check_tuned(table: McsTable, settings: Settings) -> None:
+    for name, rate in _part(settings, "rule").items():
+        if name.endswith("_rate") and rate < 0:
+            raise ValueError(f"rule.{name} = {rate!r}: give a learning rate of 0 or more")
+    if settings.get("rule.seed", 0) < 0:
+        raise ValueError(f"rule.seed = {settings['rule.seed']!r}: give 0 or more")
+    _rule(settings)
+    for part in _PARTS:
+        _check_part(part, settings)
+
+
+def _check_part(part: str, settings: Settings) -> None:
+    try:
+        _PARTS[part](**_part(settings, part))
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from error
+
+
+def _rule(settings: Settings) -> Any:
+    return RULES[str(settings["rule"])](**_part(settings, "rule"))
+
+
+def _make_tuned(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
+    trigger, guards, policy = (kind(**_part(settings, part)) for part, kind in _PARTS.items())
+    tuner = Tuner(predictor, _rule(settings), trigger, guards, n)
+    return BatchLightTune(predictor, n, policy, tuner, bool(settings["fallback"]))
+
+
+def _make_untuned(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
+    return BatchLightTune(predictor, n, SelectionPolicy(**_part(settings, "policy")))
+
+
+KINDS: dict[str, Kind] = {
+    "olla": _peer("the outer loop: an SINR offset moved by ACK and NACK", BatchOlla, Olla),
+    "trend_olla": _peer("OLLA on a report that is extrapolated along its trend", BatchTrendOlla, TrendOlla),
+    "salad": _peer("SALAD: infers the SINR from ACK and NACK, and probes", BatchSalad, Salad),
+    "thompson": _peer("Thompson sampling of every MCS's success", BatchThompson, ThompsonSampling),
+    "genie": _peer("knows the true BLERs of the coming slot: a bound", BatchGenie, None),
+    "untuned": Kind(
+        "the predictor as trained offline",
+        lambda given: _part_defaults("policy", SelectionPolicy),
+        frozenset(),
+        lambda table, settings: _check_part("policy", settings),
+        _make_untuned,
+        uses_model=True,
+    ),
+    "lighttune": Kind(
+        "the predictor, tuned while its trigger asks for it",
+        _tuned_defaults,
+        frozenset(),
+        _check_tuned,
+        _make_tuned,
+        uses_model=True,
+    ),
+}  # fmt: skip
+"""All kinds by name."""
