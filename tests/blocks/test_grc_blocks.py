@@ -69,7 +69,7 @@ def test_numbers_in_the_documentation_are_those_of_the_code(definition, name):
     assert f"f32vector of {N_FEATURES}," in text
     if name == "tuner":
         policy = TriggerPolicy()
-        assert f"fires above {policy.on:g} on a link in peace, above {policy.again:g} right after" in text
+        assert f"fires above {policy.on:g} on a link in peace, above {policy.again:g} on one that is" in text
         assert f"for some {policy.memory:g} blocks" in text
         for rule in RULES:
             assert rule in definition["parameters"][2]["options"]

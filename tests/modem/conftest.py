@@ -106,7 +106,7 @@ class Link:
         from gnuradio.lighttune.modem.numerology import FFT, noise_power
 
         self.top = gr.top_block()
-        self.tx, self.rx = amc_tx(**tx_args), amc_rx(samp_rate=samp_rate)
+        self.tx, self.rx = amc_tx(**tx_args), amc_rx(samp_rate=samp_rate, on_overload="wait")
         power = noise_power(snr_db, tx_args.get("amplitude", 1.0) ** 2)
         noise = analog.noise_source_c(analog.GR_GAUSSIAN, float(np.sqrt(power)), seed)
         add = blocks.add_cc()

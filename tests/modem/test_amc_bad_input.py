@@ -110,7 +110,7 @@ def test_a_full_queue_and_a_short_slot_are_counted(rng):
 def samples_through(x, wire, count=0):
     """Feed samples to a receiver; its counters and messages after all of them are taken."""
     top = gr.top_block()
-    source, rx = blocks.vector_source_c(x.tolist()), amc_rx()
+    source, rx = blocks.vector_source_c(x.tolist()), amc_rx(on_overload="wait")
     top.connect(source, rx)
     listener = wire(top)
     listener.hears(rx, "feedback", "pdu_out", "csi", "status")
@@ -170,7 +170,9 @@ def test_bad_arguments_of_the_transmitter_are_named(arguments, words):
         amc_tx(**arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"samp_rate": 0}, {"samp_rate": math.inf}, {"queue_packets": 0}])
+@pytest.mark.parametrize(
+    "arguments", [{"samp_rate": 0}, {"samp_rate": math.inf}, {"queue_packets": 0}, {"on_overload": "hope"}]
+)
 def test_bad_arguments_of_the_receiver_are_named(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         amc_rx(**arguments)

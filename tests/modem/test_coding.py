@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from gnuradio import blocks, fec, gr
 from gnuradio.lighttune.modem import coding, framing, viterbi
 from gnuradio.lighttune.modem.header import Header, decode_header, header_bits
 from gnuradio.lighttune.modem.mcs import MCS
@@ -33,6 +34,17 @@ def test_every_sent_position_carries_at_most_one_coded_bit():
         source, target, symbols = coding.layout(mcs, framing.info_bits(128))
         assert len(set(target)) == len(target) == len(source)
         assert target.max() < symbols * N_DATA * MCS[mcs].bits_per_symbol
+
+
+@pytest.mark.parametrize("n", [1, 7, 82, 1056])
+def test_the_code_is_gnu_radios(n, rng):
+    bits = rng.integers(0, 2, n, np.uint8)
+    code = fec.cc_encoder_make(n, coding.CONSTRAINT, 2, list(coding.POLYNOMIALS), 0, fec.CC_TERMINATED, False)
+    top, sink = gr.top_block(), blocks.vector_sink_b()
+    encoder = fec.encoder(code, gr.sizeof_char, gr.sizeof_char)
+    top.connect(blocks.vector_source_b(bits.tolist()), encoder, sink)
+    top.run()
+    assert np.array_equal(coding.convolve(bits), sink.data())
 
 
 def test_the_small_decoder_mends_errors_and_inverts_the_code(rng):

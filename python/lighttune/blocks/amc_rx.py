@@ -11,17 +11,21 @@ from collections import deque
 
 import numpy as np
 import pmt
-from gnuradio import gr
+from gnuradio import blocks, gr
 
 from ..modem import fec, framing
 from ..modem.header import Header
 from ..modem.pmt_vectors import f32vector, u8_array, u8vector
-from ..modem.receiver import Arrival, Payload, Receiver
+from ..modem.receiver import Arrival, Event, Payload, Receiver
 from ._block import STATUS_PERIOD_S, MessageBlock, handles
 from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
 
 _CFO_HZ = pmt.intern("cfo_hz")
 _TICKET = pmt.intern("ticket")
+INTAKE = 1 << 17
+"""Samples that may wait for the receiver."""
+BACKLOG = INTAKE // 4  # from here on it matters whether they are taken fast enough
+CHUNK = 1 << 13  # samples between two looks at the load
 _LOUDEST = 1e12  # a sample beyond it is no signal, and its square would overflow
 
 
@@ -33,35 +37,51 @@ class amc_rx(gr.hier_block2):
     - ``pdu_out``: PDU of each payload whose CRC-32 matches; metadata ``link``, ``seq``, ``mcs`` (long),
       ``snr_db``, ``cfo_hz`` (double).
     - ``feedback``: dict ``link``, ``seq``, ``mcs`` (long), ``ack`` (bool), ``snr_db`` (double), one for every
-      packet whose header arrived: ACK or NACK. A lost header yields nothing.
+      packet whose header arrived: ACK or NACK. A lost header yields nothing; nor does a dropped burst, which
+      says nothing of the channel.
     - ``csi``: dict ``link``, ``seq`` (long), ``snr_db`` (double, mean Es/N0 over the occupied carriers,
       -10..60), as soon as a header is decoded.
     - ``status``: dict of counts, on change, at most every 0.25 s and when the flowgraph stops.
 
+    Overload: a burst is dropped as a whole, before its header is read, and counted by cause, while
+
+    - ``samples: receiver behind``: samples pile up because they are taken slower than ``samp_rate``, or
+    - ``samples: decoder behind``: ``queue_packets`` packets wait for the decoder.
+
+    What waits is bounded: `INTAKE` samples and, but for the few that one chunk of samples adds, the packets.
+
     Args:
-        samp_rate: samples per second; it only scales ``cfo_hz``.
-        queue_packets: packets that may wait for the decoder; with more, the block takes no samples until one
-            is done (each time counted as ``overloads``), so the source must hold them or report its overflow.
+        samp_rate: samples per second; it scales ``cfo_hz``, and what is slower than it is no real time.
+        queue_packets: packets that may wait for the decoder.
+        on_overload: ``"drop"``, or ``"wait"`` for a simulation that must lose nothing: no burst is dropped,
+            and while the decoder is behind no samples are taken (each time counted as ``overloads``).
 
     Raises:
         ValueError: an argument is out of range.
     """
 
-    def __init__(self, samp_rate: float = 1e6, queue_packets: int = 64) -> None:
+    def __init__(self, samp_rate: float = 1e6, queue_packets: int = 64, on_overload: str = "drop") -> None:
         if not (math.isfinite(samp_rate) and samp_rate > 0):
             raise ValueError(f"samp_rate = {samp_rate!r}: give samples per second, above 0")
         if not isinstance(queue_packets, int) or queue_packets < 1:
             raise ValueError(f"queue_packets = {queue_packets!r}: give an integer of 1 or more")
+        if on_overload not in ("drop", "wait"):
+            raise ValueError(f'on_overload = {on_overload!r}: give "drop", or "wait" for a simulation')
         gr.hier_block2.__init__(
             self, "amc_rx", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
         )
         self.decode_mac = _DecodeMac(samp_rate)
-        self.demodulator = _Demodulator(self.decode_mac, queue_packets)
+        pace = _Pace(samp_rate) if on_overload == "drop" else None
+        self.demodulator = _Demodulator(self.decode_mac, queue_packets, pace)
+        # Takes the radio's samples in C++ while Python is busy with a packet, or with another thread.
+        self.intake = blocks.copy(gr.sizeof_gr_complex)
+        self.intake.set_log_level("warn")  # the next line is not worth one on the screen
+        self.intake.set_min_output_buffer(0, INTAKE)
         self.decoder = fec.decoder()
 
         for port in ("pdu_out", "feedback", "csi", "status"):
             self.message_port_register_hier_out(port)
-        self.connect(self, self.demodulator)
+        self.connect(self, self.intake, self.demodulator)
         self.msg_connect(self.demodulator, "soft_bits", self.decoder, "in")
         self.msg_connect(self.decoder, "out", self.decode_mac, "bits")
         self.msg_connect(self.demodulator, "csi", self, "csi")
@@ -73,16 +93,39 @@ class amc_rx(gr.hier_block2):
         return self.demodulator.nitems_read(0) >= samples and self.decode_mac.waiting == 0
 
 
+class _Pace:
+    """Whether samples pile up because they are taken slower than a radio delivers them.
+
+    Where a simulation outruns the receiver samples pile up too, but are taken faster than in real time.
+    """
+
+    def __init__(self, samp_rate: float) -> None:
+        self._samp_rate = samp_rate
+        self._since: tuple[float, int] | None = None
+
+    def behind(self, waiting: int, taken: int) -> bool:
+        """Samples that wait now, and that were taken so far."""
+        if waiting < BACKLOG:
+            self._since = None
+            return False
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now, taken
+        start, before = self._since
+        return taken - before < self._samp_rate * (now - start)
+
+
 class _Demodulator(gr.sync_block):
     """Samples in, soft bits of whole packets out."""
 
-    def __init__(self, verdicts: _DecodeMac, queue_packets: int) -> None:
+    def __init__(self, verdicts: _DecodeMac, queue_packets: int, pace: _Pace | None) -> None:
         gr.sync_block.__init__(self, "amc_rx demodulator", in_sig=[np.complex64], out_sig=None)
         self._soft_bits, self._csi = pmt.intern("soft_bits"), pmt.intern("csi")
         self.message_port_register_out(self._soft_bits)
         self.message_port_register_out(self._csi)
         self._verdicts = verdicts
         self._limit = queue_packets
+        self._pace = pace
         self._receiver = Receiver()
         self._held = False
 
@@ -93,25 +136,37 @@ class _Demodulator(gr.sync_block):
         return True
 
     def work(self, input_items: list[np.ndarray], output_items: list[np.ndarray]) -> int:
-        """Take all samples there are, unless the decoder is behind."""
-        if self._verdicts.waiting >= self._limit:
+        """Take a chunk of samples; under overload, drop what begins in it or wait."""
+        overload = self._overload(len(input_items[0]))
+        if overload and self._pace is None:
             if not self._held:
                 self._held = True
                 self._verdicts.counters.add("overloads")
             time.sleep(2e-4)  # the decoder needs about 1e-4 s per packet
             return 0
         self._held = False
+        samples = input_items[0][:CHUNK]
         with self._verdicts.guard("samples"):
-            for event in self._receive(input_items[0]):
+            for event in self._receive(samples, bool(overload)):
                 if isinstance(event, Arrival):
                     self.message_port_pub(self._csi, _metadata(event))
-                else:
+                elif isinstance(event, Payload):
                     self._decode(event)
-        return len(input_items[0])
+                else:
+                    self._verdicts.dropped.add(f"samples: {overload}")
+        return len(samples)
 
-    def _receive(self, samples: np.ndarray) -> list[Arrival | Payload]:
+    def _overload(self, waiting: int) -> str:
+        """Why bursts cannot be received now; empty where they can."""
+        if self._verdicts.waiting >= self._limit:
+            return "decoder behind"
+        if self._pace is not None and self._pace.behind(waiting, self.nitems_read(0)):
+            return "receiver behind"
+        return ""
+
+    def _receive(self, samples: np.ndarray, skip: bool) -> list[Event]:
         try:
-            return self._receiver.push(self._finite(samples))
+            return self._receiver.push(self._finite(samples), skip)
         except Exception:
             self._receiver.restart()  # a fault must not come back with every call
             raise

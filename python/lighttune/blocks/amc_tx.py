@@ -9,16 +9,18 @@ from collections import deque
 
 import numpy as np
 import pmt
-from gnuradio import gr, pdu
+from gnuradio import gr
 
-from ..modem import fec, framing, transmitter
+from ..modem import framing, transmitter
+from ..modem.coding import convolve
 from ..modem.header import MAX_LINK, MAX_SEQ, Header
 from ..modem.mcs import MCS as MCS_SET
-from ..modem.pmt_vectors import c32vector, u8_array, u8_bytes, u8vector
+from ..modem.pmt_vectors import u8_bytes
 from ._block import MessageBlock, handles
 from ._messages import LINK, MCS, SEQ, Refused, read_long
 
-_LENGTH = pmt.intern("length")
+_SOB, _EOB = pmt.intern("tx_sob"), pmt.intern("tx_eob")
+_IDLE_S = 0.02  # a pause is looked at this often, so that the flowgraph can stop
 
 
 class amc_tx(gr.hier_block2):
@@ -28,8 +30,8 @@ class amc_tx(gr.hier_block2):
     ``mcs`` long 0..9 (default: the parameter), ``link`` long 0..65535 (default 0)), samples out (complex),
     ``status`` (message, see `MessageBlock.status`: ``sent``, ``queued_packets``, ``dropped`` by cause).
 
-    The samples carry the tags ``tx_sob`` and ``tx_eob`` of GNU Radio's ``pdu_to_stream``, which UHD and Soapy
-    sinks understand. Packets that follow without a pause share one pair; nothing is produced in a pause.
+    The samples carry the tags ``tx_sob`` and ``tx_eob``, which UHD and Soapy sinks understand. Packets that
+    follow without a pause share one pair; nothing is produced in a pause.
 
     Args:
         mcs: index 0..9 for packets whose metadata has none.
@@ -54,37 +56,99 @@ class amc_tx(gr.hier_block2):
         gr.hier_block2.__init__(
             self, "amc_tx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
         )
-        self.framer = _Framer(mcs, amplitude, gap_samples, slot_samples, queue_packets)
-        self.encoder = fec.encoder()
-        self.stream = pdu.pdu_to_stream_c(pdu.EARLY_BURST_APPEND, 2 * queue_packets + 64)
-        self.framer.samples_out = self._samples_out
+        self.stream = _Stream()
+        self.framer = _Framer(self.stream, mcs, amplitude, gap_samples, slot_samples, queue_packets)
 
         self.message_port_register_hier_in("pdu_in")
         self.message_port_register_hier_out("status")
         self.msg_connect(self, "pdu_in", self.framer, "pdu_in")
-        self.msg_connect(self.framer, "bits", self.encoder, "in")
-        self.msg_connect(self.encoder, "out", self.framer, "coded")
-        self.msg_connect(self.framer, "burst", self.stream, "pdus")
         self.msg_connect(self.framer, "status", self, "status")
+        self.msg_connect(self.framer, "status", self.stream, "status")
         self.connect(self.stream, self)
-
-    def _samples_out(self) -> int:
-        try:
-            return self.stream.nitems_written(0)
-        except RuntimeError:  # the flowgraph has not been started
-            return 0
 
     @property
     def samples_sent(self) -> int:
-        """Samples of all bursts so far, zeros included; some may still wait for the sample stream."""
-        return self.framer.samples_sent
+        """Samples of all bursts since the start, zeros included; some may still wait for their turn."""
+        return self.stream.samples
+
+
+class _Stream(gr.sync_block):
+    """Bursts one after the other as a stream of samples.
+
+    GNU Radio's ``pdu_to_stream`` does the same, but any call of its methods from Python, such as for how much
+    waits, takes 80 us with the interpreter locked; and a burst gets there as a message, copied three times.
+    """
+
+    def __init__(self) -> None:
+        gr.sync_block.__init__(self, "amc_tx stream", in_sig=None, out_sig=[np.complex64])
+        # GNU Radio starts no block that is connected to the outside alone: the framer needs this port.
+        self.message_port_register_in(pmt.intern("status"))
+        self.set_msg_handler(pmt.intern("status"), self.ignore)
+        self._news = threading.Condition()
+        self._bursts: deque[np.ndarray] = deque()
+        self.stop()
+
+    def stop(self) -> bool:
+        """End the stream; GNU Radio calls it. (Its `start` may come after the first burst.)"""
+        with self._news:
+            self._bursts.clear()
+            self.samples = 0
+            self._begun = 0  # samples of the first burst that are out already
+            self._contiguous = False  # the last sample's burst was not followed by a pause
+        return True
+
+    def ignore(self, message: pmt.pmt_base) -> None:
+        """The framer's status is for the outside."""
+
+    def put(self, burst: np.ndarray) -> None:
+        """Append a burst, shape ``(n,)``, complex64."""
+        with self._news:
+            self._bursts.append(burst)
+            self.samples += len(burst)
+            self._news.notify()
+
+    def waiting(self) -> int:
+        """Bursts whose last sample is not out yet."""
+        return len(self._bursts)
+
+    def work(self, input_items: list[np.ndarray], output_items: list[np.ndarray]) -> int:
+        """Fill the buffer with what there is."""
+        out, done = output_items[0], 0
+        with self._news:
+            if not self._bursts:
+                self._news.wait(_IDLE_S)
+            while self._bursts and done < len(out):
+                burst = self._bursts[0]
+                n = min(len(burst) - self._begun, len(out) - done)
+                out[done : done + n] = burst[self._begun : self._begun + n]
+                if not self._contiguous:
+                    self._tag(done, _SOB)
+                self._contiguous = True
+                done += n
+                self._begun += n
+                if self._begun == len(burst):
+                    self._bursts.popleft()
+                    self._begun = 0
+            if done and not self._bursts:
+                self._tag(done - 1, _EOB)
+                self._contiguous = False
+        return done
+
+    def _tag(self, at: int, key: pmt.pmt_base) -> None:
+        self.add_item_tag(0, self.nitems_written(0) + at, key, pmt.PMT_T)
 
 
 class _Framer(MessageBlock):
-    """Both message ends of the encoder: checks and frames PDUs, and builds bursts of what is encoded."""
+    """Checks PDUs and makes bursts of them."""
 
     def __init__(
-        self, mcs: int, amplitude: float, gap_samples: int, slot_samples: int, queue_packets: int
+        self,
+        stream: _Stream,
+        mcs: int,
+        amplitude: float,
+        gap_samples: int,
+        slot_samples: int,
+        queue_packets: int,
     ) -> None:
         if not isinstance(mcs, int) or not 0 <= mcs < len(MCS_SET):
             raise ValueError(f"mcs = {mcs!r}: give an index from 0 to {len(MCS_SET) - 1}")
@@ -103,23 +167,13 @@ class _Framer(MessageBlock):
                 f"slot_samples = {slot_samples}: the shortest burst takes {shortest} with its gap; "
                 "give more, or 0 for no slots"
             )
-        super().__init__("amc_tx", outputs=("bits", "burst"))
-        self.samples_out = lambda: 0
+        super().__init__("amc_tx", outputs=())
+        self._stream = stream
         self._mcs = mcs
         self._amplitude = amplitude
         self._gap = gap_samples
         self._slot = slot_samples
         self._limit = queue_packets
-        self._lock = threading.Lock()
-        self._encoding = 0
-        self._waiting: deque[int] = deque()  # number of the sample after each packet that waits
-        self._end = 0
-
-    def start(self) -> bool:
-        """Begin a new stream; GNU Radio calls it."""
-        self._encoding, self._end = 0, 0
-        self._waiting.clear()
-        return super().start()
 
     def details(self) -> dict[str, int]:
         """Counts for the status."""
@@ -127,16 +181,7 @@ class _Framer(MessageBlock):
 
     def queued(self) -> int:
         """Packets between `pdu_in` and the last of their samples."""
-        written = self.samples_out()
-        with self._lock:
-            while self._waiting and self._waiting[0] <= written:
-                self._waiting.popleft()
-            return self._encoding + len(self._waiting)
-
-    @property
-    def samples_sent(self) -> int:
-        """Samples of all bursts so far, zeros included."""
-        return self._end
+        return self._stream.waiting()
 
     def _span(self, header: Header) -> int:
         """Samples that a packet takes, zeros included."""
@@ -147,18 +192,14 @@ class _Framer(MessageBlock):
 
     @handles("pdu_in")
     def on_pdu(self, message: pmt.pmt_base) -> None:
-        """Check a PDU and send its bits to the encoder."""
+        """Check a PDU and send its burst to the sample stream."""
         header, payload = self._read(message)
-        self._span(header)
+        span = self._span(header)
         if self.queued() >= self._limit:
             raise Refused("queue full")
-        bits = framing.payload_bits(payload)
-        metadata = pmt.dict_add(pmt.make_dict(), LINK, pmt.from_long(header.link))
-        metadata = pmt.dict_add(metadata, SEQ, pmt.from_long(header.seq))
-        metadata = pmt.dict_add(metadata, MCS, pmt.from_long(header.mcs))
-        metadata = pmt.dict_add(metadata, _LENGTH, pmt.from_long(header.length))
-        self._encoding += 1
-        self.publish("bits", pmt.cons(metadata, u8vector(bits)))
+        coded = convolve(framing.payload_bits(payload))
+        self._stream.put(transmitter.burst(header, coded, self._amplitude, span))
+        self.counters.add("sent")
 
     def _read(self, message: pmt.pmt_base) -> tuple[Header, bytes]:
         if not pmt.is_pair(message) or pmt.is_dict(message) or not pmt.is_u8vector(pmt.cdr(message)):
@@ -178,22 +219,3 @@ class _Framer(MessageBlock):
             length=length,
         )
         return header, u8_bytes(pmt.cdr(message))
-
-    @handles("coded")
-    def on_coded(self, message: pmt.pmt_base) -> None:
-        """Build the burst of a packet that the encoder returned."""
-        self._encoding -= 1
-        metadata = pmt.car(message)
-        header = Header(*(pmt.to_long(pmt.dict_ref(metadata, key, pmt.PMT_NIL)) for key in _HEADER_KEYS))
-        coded = u8_array(pmt.cdr(message))
-        burst = transmitter.burst(header, coded, self._amplitude)
-        samples = np.zeros(self._span(header), np.complex64)
-        samples[: len(burst)] = burst
-        with self._lock:
-            self._end += len(samples)
-            self._waiting.append(self._end)
-        self.publish("burst", pmt.cons(pmt.make_dict(), c32vector(samples)))
-        self.counters.add("sent")
-
-
-_HEADER_KEYS = (LINK, SEQ, MCS, _LENGTH)

@@ -220,7 +220,7 @@ class DemoLink(gr.top_block):
             self.selector = mcs_selector(self.predictor)
             self.tuner = tuner(self.predictor, rule)
         self.tx = amc_tx(slot_samples=SLOT_SAMPLES)
-        self.rx = amc_rx()
+        self.rx = amc_rx(on_overload="wait")
         self.merge = ack_merge(timeout_s=TIMEOUT_S)
         self.bias = BiasedReports(scenario.report_bias_db)
         self._connect_channel(scenario)

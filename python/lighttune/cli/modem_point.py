@@ -74,7 +74,7 @@ def run_point(
     rng = np.random.default_rng(seed)
     top = gr.top_block()
     tx = amc_tx(mcs=mcs, gap_samples=gap_samples, queue_packets=4 * _BATCH)
-    rx = amc_rx()
+    rx = amc_rx(on_overload="wait")
     add = blocks.add_cc()
     rotator = blocks.rotator_cc(2 * np.pi * cfo_spacings / FFT)
     noise = analog.noise_source_c(
@@ -96,7 +96,7 @@ def run_point(
 
 
 def _send(tx: amc_tx, packets: int, payload_bytes: int, rng: np.random.Generator, deadline: float) -> None:
-    """Keep the transmitter busy but its queue short, for the sake of GNU Radio's ``pdu_to_stream``."""
+    """Keep the transmitter busy without overflowing its queue."""
     entry, port = tx.framer.to_basic_block(), pmt.intern("pdu_in")
     for start in range(0, packets, _BATCH):
         _wait(lambda start=start: start - tx.framer.counters["sent"] + tx.framer.queued() <= _BATCH, deadline)

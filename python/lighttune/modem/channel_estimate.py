@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 
 from .numerology import CP, FFT, N_USED, TIME_GAIN, USED, USED_BIN
-from .preamble import LONG_CARRIERS
 
 SNR_RANGE_DB = (-10.0, 60.0)
 """The SNR estimate is kept inside: below, it has no meaning; above, rounding sets it."""
@@ -41,27 +40,23 @@ class Channel:
         return 10 * math.log10(self.snr)
 
 
-_SAMPLE = np.arange(FFT)
+_TURN = -2j * np.pi * np.arange(FFT)  # of one cycle per sample, within a window
 
 
-def carriers(x: np.ndarray, count: int, cfo: float, start: int = 0, prefix: int = CP) -> np.ndarray:
-    """Consecutive OFDM symbols on the occupied carriers, CFO removed.
+def carriers(windows: np.ndarray, first: np.ndarray, cfo: float) -> np.ndarray:
+    """OFDM symbols on the occupied carriers, CFO removed.
 
     Args:
-        x: samples; index 0 is the phase reference of the CFO rotation.
-        count: number of symbols.
+        windows: samples of each symbol's FFT window, shape ``(count, 64)``.
+        first: number of each window's first sample, from where the CFO's phase is 0, shape ``(count,)``.
         cfo: cycles per sample.
-        start: index of the first symbol, prefix included.
-        prefix: samples of each symbol before its FFT window.
 
     Returns:
         Shape ``(count, 52)``, complex64; unit power per carrier for a burst of unit sample power.
     """
-    length = prefix + FFT
-    windows = x[start : start + count * length].reshape(count, length)[:, prefix:]
-    turn = np.exp(-2j * np.pi * cfo * _SAMPLE).astype(np.complex64)
-    first = np.exp(-2j * np.pi * cfo * (start + prefix + length * np.arange(count))) / TIME_GAIN
-    return (np.fft.fft(windows * turn)[:, USED_BIN] * first[:, None]).astype(np.complex64)
+    spectrum = np.fft.fft(windows * np.exp(_TURN * cfo).astype(np.complex64)).take(USED_BIN, axis=1)
+    spectrum *= np.exp(-2j * np.pi * cfo * first)[:, None] / TIME_GAIN
+    return spectrum.astype(np.complex64)
 
 
 def _power(values: np.ndarray) -> float:
@@ -92,21 +87,16 @@ def _snr(signal_plus: float, noise: float, observations: float) -> float:
     return min(max((signal_plus - noise / observations) / noise, low), high)
 
 
-def from_long_training(x: np.ndarray, cfo: float) -> tuple[Channel, np.ndarray]:
+def from_long_training(raw: np.ndarray) -> Channel:
     """Channel from the two long symbols.
 
     Args:
-        x: samples from the first long symbol's window on, shape at least ``(128,)``.
-        cfo: cycles per sample.
-
-    Returns:
-        The channel, and both symbols' raw estimates, shape ``(2, 52)``.
+        raw: received over sent, per symbol and occupied carrier, shape ``(2, 52)``.
     """
-    raw = carriers(x, 2, cfo, prefix=0) * LONG_CARRIERS.astype(np.float32)
     mean = (raw[0] + raw[1]) / 2
     noise = _power(raw[0] - raw[1]) / (2 * N_USED)
     snr = _snr(_power(mean) / N_USED, noise, 2)
-    return Channel(smooth(mean, 2 * snr), snr), raw
+    return Channel(smooth(mean, 2 * snr), snr)
 
 
 def refine(raw: np.ndarray) -> Channel:
@@ -120,8 +110,8 @@ def refine(raw: np.ndarray) -> Channel:
     """
     symbols = len(raw)
     turn = raw @ np.conj(raw[0] + raw[1])
-    aligned = raw * (np.conj(turn) / np.maximum(np.abs(turn), 1e-30))[:, None]
-    mean = aligned.sum(axis=0) / symbols
+    aligned = raw * (np.conj(turn) / np.maximum(np.abs(turn), np.float32(1e-30)))[:, None]
+    mean = np.add.reduce(aligned) / symbols
     # Real degrees of freedom of the residual: all, less the mean's, less one phase per further symbol.
     freedom = 2 * N_USED * (symbols - 1) - (symbols - 1)
     noise = 2 * _power(aligned - mean) / freedom

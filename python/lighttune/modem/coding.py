@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puncturing and interleaving as cached index arrays around GNU Radio's K = 7 convolutional code.
+"""The K = 7 convolutional code as GNU Radio has it, and puncturing and interleaving as cached index arrays.
 
 GNU Radio's polynomials 79 and 109 are 171 and 133 (octal) with the oldest bit first, so the encoder's
 outputs are 802.11's B, A, B, A, ... (IEEE 802.11-2020, 17.3.5.6).
@@ -7,6 +7,8 @@ outputs are 802.11's B, A, B, A, ... (IEEE 802.11-2020, 17.3.5.6).
 
 from __future__ import annotations
 
+import functools
+import operator
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +19,8 @@ from .numerology import N_DATA
 CONSTRAINT = 7
 POLYNOMIALS = (79, 109)
 TAIL_BITS = CONSTRAINT - 1
+TAPS = tuple(tuple(delay for delay in range(CONSTRAINT) if g >> delay & 1) for g in POLYNOMIALS)
+"""Delays in bits whose sum modulo 2 is each output."""
 
 # Which of (B, A) are sent at each step: 17.3.5.6 for 2/3 and 3/4, 19.3.11.6 for 5/6.
 PUNCTURING: dict[tuple[int, int], np.ndarray] = {
@@ -27,8 +31,22 @@ PUNCTURING: dict[tuple[int, int], np.ndarray] = {
 }
 
 
+def encode(info: int) -> tuple[int, int]:
+    """The terminated rate-1/2 code in integers: every bit in a dozen shifts.
+
+    Args:
+        info: information bits, the first one highest.
+
+    Returns:
+        Both outputs, six bits longer, the first bit highest.
+    """
+    register = info << TAIL_BITS
+    first, second = (functools.reduce(operator.xor, [register >> delay for delay in taps]) for taps in TAPS)
+    return first, second
+
+
 def convolve(bits: np.ndarray) -> np.ndarray:
-    """The terminated rate-1/2 code in numpy, for the header and for tests of GNU Radio's encoder.
+    """The terminated rate-1/2 code.
 
     Args:
         bits: shape ``(n,)``, 0 or 1.
@@ -36,14 +54,12 @@ def convolve(bits: np.ndarray) -> np.ndarray:
     Returns:
         Coded bits in GNU Radio's order, shape ``(2 * (n + 6),)``, uint8.
     """
-    padded = np.zeros(len(bits) + 2 * TAIL_BITS, np.uint8)
-    padded[TAIL_BITS : TAIL_BITS + len(bits)] = bits
     steps = len(bits) + TAIL_BITS
-    out = np.zeros((steps, 2), np.uint8)
-    for column, polynomial in enumerate(POLYNOMIALS):
-        for delay in range(CONSTRAINT):
-            if polynomial >> delay & 1:
-                out[:, column] ^= padded[TAIL_BITS - delay : TAIL_BITS - delay + steps]
+    info = int.from_bytes(np.packbits(bits).tobytes(), "big") >> -len(bits) % 8
+    out = np.empty((steps, 2), np.uint8)
+    for column, word in enumerate(encode(info)):
+        octets = (word << -steps % 8).to_bytes(-(-steps // 8), "big")
+        out[:, column] = np.unpackbits(np.frombuffer(octets, np.uint8), count=steps)
     return out.ravel()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GNU Radio's K = 7 convolutional code as message blocks: one pair serves every MCS and length."""
+"""GNU Radio's K = 7 Viterbi decoder as a message block: one serves every MCS and length."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from .coding import CONSTRAINT, POLYNOMIALS
 from .framing import MAX_INFO_BITS
 
 _MTU_BYTES = MAX_INFO_BITS // 8 + 1
-
-
-def encoder() -> fec.async_encoder:
-    """Message block: bits in (one per byte, PDU), mother-code bits out; metadata passes through."""
-    code = fec.cc_encoder_make(
-        MAX_INFO_BITS, CONSTRAINT, len(POLYNOMIALS), list(POLYNOMIALS), 0, fec.CC_TERMINATED, False
-    )
-    return fec.async_encoder(code, False, False, False, _MTU_BYTES)
 
 
 def decoder() -> fec.async_decoder:

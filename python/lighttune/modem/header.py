@@ -9,12 +9,14 @@ than a BPSK 1/2 payload, and a block 13 times shorter.
 from __future__ import annotations
 
 import binascii
+import functools
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import viterbi
-from .coding import convolve
+from .coding import TAIL_BITS, TAPS, encode
 from .framing import HEADER_SYMBOLS, MAX_PAYLOAD
 from .mcs import MCS
 from .numerology import N_DATA, scrambler_sequence
@@ -30,9 +32,12 @@ _VERSION = 0
 # Coded bit i % 176 travels at carrier position (67 i) % 288: 67 is coprime to 288 and puts neighbours, and
 # the two copies of a bit, on carriers that fade apart.
 _POSITION = 67 * np.arange(_SENT_BITS) % _SENT_BITS
-_CODED_INDEX = np.arange(_SENT_BITS) % _CODED_BITS
+_REPEATED = _SENT_BITS - _CODED_BITS  # the first coded bits travel twice
 _WHITENING = scrambler_sequence(_SENT_BITS)  # a header of zeros must not be a peak in time
-_WHITENING_SIGN = 1.0 - 2.0 * _WHITENING
+_WHITENING_SIGN = (1 - 2 * _WHITENING.astype(np.float32))[_POSITION]
+_STEPS = _INFO_BITS + TAIL_BITS  # bits of each of the code's outputs
+_SOURCE = np.argsort(_POSITION) % _CODED_BITS  # the coded bit on each carrier,
+_SOURCE = _SOURCE % 2 * _STEPS + _SOURCE // 2  # with one output's bits after the other's
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +82,24 @@ def header_bits(header: Header) -> np.ndarray:
     for width, name in _FIELDS[1:]:
         number = number << width | getattr(header, name)
     number = number << 16 | _crc16(number)
-    return _spread(np.array([int(bit) for bit in f"{number:0{_INFO_BITS}b}"], np.uint8))
+    return _spread(encode(number))
 
 
-def _spread(info: np.ndarray) -> np.ndarray:
-    """Code, repeat, interleave and whiten 82 bits."""
-    sent = np.empty(_SENT_BITS, np.uint8)
-    sent[_POSITION] = convolve(info)[_CODED_INDEX]
-    return sent ^ _WHITENING
+def _divide(word: int) -> int:
+    """The information bits whose first output is the word, if there are any.
+
+    The code multiplies by a polynomial g. Modulo 2, g(x)^128 = g(x^128), which is 1 in words of 88 bits; so
+    1 / g is g^127, the product of g(x^1), g(x^2), g(x^4), ..., g(x^64).
+    """
+    for power in range(7):
+        word = functools.reduce(operator.xor, [word >> (delay << power) for delay in TAPS[0]])
+    return word >> TAIL_BITS
+
+
+def _spread(words: tuple[int, int]) -> np.ndarray:
+    """Repeat, interleave and whiten coded bits, shape ``(288,)``."""
+    octets = b"".join(word.to_bytes(_STEPS // 8, "big") for word in words)
+    return np.unpackbits(np.frombuffer(octets, np.uint8))[_SOURCE] ^ _WHITENING
 
 
 def decode_header(llr: np.ndarray) -> tuple[Header | None, np.ndarray]:
@@ -97,12 +112,16 @@ def decode_header(llr: np.ndarray) -> tuple[Header | None, np.ndarray]:
         The header, None where the CRC-16 or a range check fails; and the most likely 288 bits, which are
         mostly right even then and serve for a second channel estimate.
     """
-    straight = (llr * _WHITENING_SIGN)[_POSITION]
-    combined = straight[:_CODED_BITS].copy()
-    combined[: _SENT_BITS - _CODED_BITS] += straight[_CODED_BITS:]
-    info = viterbi.decode(combined)
-    number = int.from_bytes(np.packbits(info).tobytes(), "big") >> -_INFO_BITS % 8
-    return _parse(number), _spread(info)
+    straight = llr[_POSITION] * _WHITENING_SIGN
+    combined = straight[:_CODED_BITS]
+    combined[:_REPEATED] += straight[_CODED_BITS:]
+    hard = np.packbits((combined > 0).reshape(_STEPS, 2).T, axis=1)
+    words = int.from_bytes(hard[0].tobytes(), "big"), int.from_bytes(hard[1].tobytes(), "big")
+    info = _divide(words[0])
+    if encode(info) != words:  # hard bits that are a codeword are the most likely one: no search needed
+        info = int.from_bytes(np.packbits(viterbi.decode(combined)).tobytes(), "big") >> -_INFO_BITS % 8
+        words = encode(info)
+    return _parse(info), _spread(words)
 
 
 def _parse(number: int) -> Header | None:

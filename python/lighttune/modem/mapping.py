@@ -2,7 +2,8 @@
 """Gray-mapped constellations and their max-log soft demapper (IEEE 802.11-2020, 17.3.5.8).
 
 Square QAM is two independent Gray PAM axes, so the demapper works per axis: a max-log LLR of a PAM is a
-fixed piecewise linear function of the received value, tabulated once and scaled by the carrier's SNR.
+fixed piecewise linear function of the received value, tabulated once (but for two levels, where it is one
+line) and scaled by the carrier's SNR.
 """
 
 from __future__ import annotations
@@ -101,12 +102,16 @@ def soft_demap(points: np.ndarray, weight: np.ndarray, order: int) -> np.ndarray
         LLRs in transmission order, shape ``(symbols * carriers * order,)``, float32; they are true
         log-likelihood ratios in nats where ``weight`` is |H|^2 / N0.
     """
-    table, steps, middle = _llr_table(order)
     if order == 1:
         axes = np.ascontiguousarray(points.real)[..., None]
     else:
         axes = np.ascontiguousarray(points, np.complex64).view(np.float32).reshape(*points.shape, 2)
-    index = np.rint(axes * steps) + middle
-    index = np.clip(index, 0, 2 * middle).astype(np.intp)
-    llr = table[index].reshape(*points.shape, order)
-    return (llr * weight[:, None].astype(np.float32)).ravel()
+    if order <= 2:  # two levels: no table needed
+        return (axes * (weight[:, None] * (4 * scale(order))).astype(np.float32)).ravel()
+    table, steps, middle = _llr_table(order)
+    index = axes * np.float32(steps)
+    index += np.float32(middle + 0.5)  # the conversion to integers rounds down
+    np.minimum(np.maximum(index, 0, out=index), np.float32(2 * middle), out=index)
+    llr = table.take(index.astype(np.intp), axis=0).reshape(*points.shape, order)
+    llr *= weight[:, None].astype(np.float32, copy=False)
+    return llr.ravel()

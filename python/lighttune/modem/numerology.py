@@ -10,6 +10,8 @@ all of them, so the noise power per complex sample is
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 FFT = 64
@@ -24,20 +26,18 @@ LONG = 160
 """Samples of the long training field: a double guard interval of 32 and two symbols of 64."""
 PREAMBLE = SHORT + LONG
 
-USED = np.array([k for k in range(-26, 27) if k != 0])
-"""Occupied carriers, -26..26 without DC, shape (52,)."""
 PILOTS = np.array([-21, -7, 7, 21])
 """Pilot carriers (IEEE 802.11-2020, 17.3.5.9)."""
-DATA = np.array([k for k in USED if k not in PILOTS])
+DATA = np.array([k for k in range(-26, 27) if k != 0 and k not in PILOTS])
 """Data carriers, shape (48,)."""
+USED = np.concatenate([DATA, PILOTS])
+"""Occupied carriers, data first, so that both kinds are slices; shape (52,)."""
 
 USED_BIN = USED % FFT
-DATA_BIN = DATA % FFT
-PILOT_BIN = PILOTS % FFT
-DATA_IN_USED = np.searchsorted(USED, DATA)
-PILOT_IN_USED = np.searchsorted(USED, PILOTS)
+DATA_IN_USED = slice(0, N_DATA)
+PILOT_IN_USED = slice(N_DATA, N_USED)
 
-PILOT_VALUE = np.array([1.0, 1.0, 1.0, -1.0])
+PILOT_VALUE = np.array([1.0, 1.0, 1.0, -1.0], np.float32)
 """Pilot signs before the polarity sequence (17.3.5.10)."""
 
 TIME_GAIN = FFT / np.sqrt(N_USED)
@@ -69,9 +69,21 @@ def scrambler_sequence(length: int, seed: int = 0x7F) -> np.ndarray:
     return np.resize(period, length)
 
 
-_POLARITY = 1.0 - 2.0 * scrambler_sequence(127)
-
-
+@lru_cache(maxsize=256)
 def pilot_polarity(first: int, count: int) -> np.ndarray:
-    """Pilot polarity of OFDM symbols ``first .. first + count - 1`` after the preamble, +-1, ``(count,)``."""
-    return _POLARITY[(first + np.arange(count)) % 127]
+    """Pilot polarity of OFDM symbols ``first .. first + count - 1`` after the preamble.
+
+    Returns:
+        +-1, shape ``(count,)``, float32, read-only.
+    """
+    polarity = 1 - 2 * scrambler_sequence(first + count)[first:].astype(np.float32)
+    polarity.setflags(write=False)
+    return polarity
+
+
+@lru_cache(maxsize=256)
+def pilots(first: int, count: int) -> np.ndarray:
+    """What the pilots of those symbols carry, +-1, shape ``(count, 4)``, float32, read-only."""
+    values = pilot_polarity(first, count)[:, None] * PILOT_VALUE
+    values.setflags(write=False)
+    return values

@@ -13,8 +13,10 @@ _SHORT_SIGN = {-24: 1, -20: -1, -16: 1, -12: -1, -8: -1, -4: 1, 4: -1, 8: -1, 12
 # Equation 17-8, carriers -26..-1 and 1..26; "+" is 1, "-" is -1.
 _LONG_SIGN = "++--++-+-++++++--++-+-++++" + "+--++-+-+-----++--+-+-++++"
 
-LONG_CARRIERS = np.array([1.0 if sign == "+" else -1.0 for sign in _LONG_SIGN])
-"""The long training symbol on the occupied carriers, +-1, shape (52,)."""
+LONG_CARRIERS = np.array([1.0 if sign == "+" else -1.0 for sign in _LONG_SIGN], np.float32)[
+    np.argsort(np.argsort(USED))
+]
+"""The long training symbol on the occupied carriers, in the order of `USED`, +-1, shape (52,)."""
 
 
 def _time(values: np.ndarray, bins: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ samples of a cyclic prefix gathers every path and averages noise away.
 
 from __future__ import annotations
 
+import cmath
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,10 @@ THRESHOLD = 0.22
 _MARGIN = 4  # samples of prefix left before the first path: sinc tails of fractional delays
 _PLATEAU = 0.97  # starts that gather this share of the best start's energy are as good
 
-_CONJ_SPECTRUM_LENGTH = 512
-_MATCHED = np.conj(np.fft.fft(long_symbol(), _CONJ_SPECTRUM_LENGTH))
+_LOOK = SPAN[1] - SPAN[0]
+_STARTS = _LOOK - FFT + 1
+_MATCHED = np.conj(np.fft.fft(long_symbol(), _LOOK))  # circular: the starts that wrap around are not used
+_TURN = -2 * np.pi * np.arange(_LOOK, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +53,52 @@ def sync_long(x: np.ndarray, cfo: float) -> Timing | None:
     """Find the long training symbols.
 
     Args:
-        x: samples from ``SPAN[0]`` to ``SPAN[1]`` after the start that stage 1 found, complex64.
+        x: samples from ``SPAN[0]`` to ``SPAN[1]`` after stage 1's start, shape ``(264,)``, complex64.
         cfo: coarse CFO in cycles per sample.
 
     Returns:
         Timing relative to ``x``; None where there are no long training symbols.
     """
-    turned = x * np.exp(-2j * np.pi * cfo * np.arange(len(x)))
-    starts = len(x) - FFT + 1
-    c = np.fft.ifft(np.fft.fft(turned, _CONJ_SPECTRUM_LENGTH) * _MATCHED)[:starts]
-    pair = np.conj(c[:-FFT]) * c[FFT:]
-    sums = np.cumsum(np.concatenate([[0], pair]))
+    turned = np.empty(_LOOK, np.complex64)
+    angle = _TURN * np.float32(cfo)
+    np.cos(angle, out=turned.real)
+    np.sin(angle, out=turned.imag)
+    turned *= x
+    c = np.fft.ifft(np.fft.fft(turned) * _MATCHED)[:_STARTS]
+    pair = np.conjugate(c[:-FFT]) * c[FFT:]
+    sums = np.zeros(len(pair) + 1, complex)
+    np.add.accumulate(pair, out=sums[1:])
     gathered = sums[CP:] - sums[:-CP]
     strength = np.abs(gathered)
     best = int(strength.argmax())
-    power = np.cumsum(np.concatenate([[0], turned.real**2 + turned.imag**2]))
-    energy = power[best + 2 * FFT] - power[best]
-    quality = float(strength[best] / (FFT * max(energy, 1e-30) / 2))
+    seen = turned[best : best + 2 * FFT]
+    energy = float(np.vdot(seen, seen).real)
+    quality = float(strength[best]) / (FFT * max(energy, 1e-30) / 2)
     if not quality > THRESHOLD:
         return None
-    fine = float(np.angle(gathered[best])) / (2 * np.pi * FFT)
-    return Timing(
-        _window_start(np.maximum((pair * np.conj(gathered[best])).real, 0), best), cfo + fine, quality
-    )
+    sum_of_paths = complex(gathered[best])
+    fine = cmath.phase(sum_of_paths) / (2 * np.pi * FFT)
+    low, high = max(best - CP, 0), min(best + CP, len(pair) - CP)
+    paths = (pair[low : high + CP] * sum_of_paths.conjugate()).real
+    return Timing(low + _window_start(paths, best - low), cfo + fine, quality)
 
 
 def _window_start(paths: np.ndarray, best: int) -> int:
     """FFT window start that keeps all paths inside the prefix, with a margin before the first.
 
     Args:
-        paths: power delay profile around the first long symbol, shape ``(n,)``.
+        paths: power delay profile about the first long symbol, shape ``(n,)``.
         best: start of the 16 samples with the most energy.
     """
-    low, high = max(best - CP, 0), min(best + CP, len(paths) - CP)
-    near = paths[low : high + CP]
-    near = np.where(near > 0.02 * near.max(), near, 0)  # side lobes and noise are no paths
-    sums = np.cumsum(np.concatenate([[0.0], near]))
+    sums = np.zeros(len(paths) + 1)
+    paths = np.where(paths > 0.02 * paths.max(), paths, 0)  # side lobes and noise are no paths
+    np.add.accumulate(paths, out=sums[1:])
     gathered = sums[CP:] - sums[:-CP]
-    good = np.flatnonzero(gathered >= _PLATEAU * gathered.max())
-    peak = good[np.abs(good - (best - low)).argmin()]
-    first = last = int(peak)
-    while first - 1 in good:
+    good = gathered >= _PLATEAU * gathered.max()
+    starts = np.flatnonzero(good)
+    first = last = int(starts[np.abs(starts - best).argmin()])
+    while first > 0 and good[first - 1]:
         first -= 1
-    while last + 1 in good:
+    while last + 1 < len(good) and good[last + 1]:
         last += 1
-    return low + max(last - _MARGIN, (first + last) // 2)
+    return max(last - _MARGIN, (first + last) // 2)

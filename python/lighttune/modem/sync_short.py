@@ -8,6 +8,8 @@ independent window. False candidates only cost `sync_long` a look.
 
 from __future__ import annotations
 
+import cmath
+
 import numpy as np
 
 from .numerology import SHORT
@@ -18,29 +20,30 @@ THRESHOLD = 0.22
 _SILENCE = 1e-10  # energy of a window over that of the chunk: below it the running sums are rounding noise
 
 
-def autocorrelation(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def autocorrelation(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Autocorrelation at lag 16 and whether it stands out, at every start of a 160-sample window.
 
     Args:
         x: samples, shape ``(n,)`` with n >= 160, complex64, finite.
 
     Returns:
-        ``(p, crossed)``, both shape ``(n - 159,)``: the complex sum, and the test's outcome.
+        ``(p, strength, crossed)``, all of shape ``(n - 159,)``: the complex sum, its squared magnitude, and
+        the test's outcome.
     """
-    product = np.conj(x[:-LAG]) * x[LAG:]
-    power = x.real**2 + x.imag**2
-    sums = np.zeros(len(product) + 1, np.complex128)
-    np.cumsum(product, dtype=np.complex128, out=sums[1:])
+    conjugate = np.conjugate(x)
+    sums = np.zeros(len(x) - LAG + 1, np.complex128)
+    np.add.accumulate(conjugate[:-LAG] * x[LAG:], dtype=np.complex128, out=sums[1:])
     energy = np.zeros(len(x) + 1)
-    np.cumsum(power, dtype=np.float64, out=energy[1:])
+    np.add.accumulate((conjugate * x).real, dtype=np.float64, out=energy[1:])
     p = sums[WINDOW:] - sums[:-WINDOW]
+    strength = p.real**2 + p.imag**2
     windows = energy[WINDOW:] - energy[:-WINDOW]
-    level = 0.5 * (windows[:-LAG] + windows[LAG:])
-    crossed = p.real**2 + p.imag**2 > (THRESHOLD * level) ** 2
-    crossed &= level > _SILENCE * energy[-1]
-    return p, crossed
+    level = windows[:-LAG] + windows[LAG:]  # twice the mean
+    crossed = strength > (THRESHOLD / 2 * level) ** 2
+    crossed &= level > 2 * _SILENCE * energy[-1]
+    return p, strength, crossed
 
 
 def coarse_cfo(p: complex) -> float:
     """Carrier frequency offset in cycles per sample, unambiguous within +-1/32 (two carrier spacings)."""
-    return float(np.angle(p)) / (2 * np.pi * LAG)
+    return cmath.phase(p) / (2 * np.pi * LAG)

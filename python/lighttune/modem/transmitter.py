@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .coding import layout
@@ -12,20 +14,26 @@ from .mapping import modulate
 from .mcs import MCS
 from .numerology import (
     CP,
-    DATA_BIN,
+    DATA_IN_USED,
     FFT,
     N_DATA,
-    PILOT_BIN,
-    PILOT_VALUE,
+    N_USED,
+    PILOT_IN_USED,
+    PREAMBLE,
+    SYMBOL,
     TIME_GAIN,
-    pilot_polarity,
+    USED_BIN,
+    pilots,
     scrambler_sequence,
 )
 from .preamble import preamble
 
 _PREAMBLE = preamble()
-_WITH_PREFIX = np.r_[FFT - CP : FFT, 0:FFT]
-_PADDING = scrambler_sequence(N_DATA * 8)
+
+
+@lru_cache(maxsize=128)
+def _padding(bits: int) -> np.ndarray:
+    return np.resize(scrambler_sequence(N_DATA * 8), bits)
 
 
 def interleave(coded: np.ndarray, mcs: int, n_info: int) -> np.ndarray:
@@ -35,44 +43,54 @@ def interleave(coded: np.ndarray, mcs: int, n_info: int) -> np.ndarray:
         coded: the terminated mother code's bits, shape ``(2 * (n_info + 6),)``.
     """
     source, target, symbols = layout(mcs, n_info)
-    sent = np.resize(_PADDING, symbols * N_DATA * MCS[mcs].bits_per_symbol)
+    sent = _padding(symbols * N_DATA * MCS[mcs].bits_per_symbol).copy()
     sent[target] = coded[source]
     return sent
 
 
-def ofdm_symbols(points: np.ndarray) -> np.ndarray:
-    """OFDM symbols with pilots and cyclic prefix, unit mean power.
+def ofdm_symbols(carriers: np.ndarray, out: np.ndarray) -> None:
+    """OFDM symbols with cyclic prefix, unit sample power for unit power on every carrier.
 
     Args:
-        points: data carriers, shape ``(symbols, 48)``; symbol 0 is the first after the preamble.
-
-    Returns:
-        Samples, shape ``(symbols * 80,)``, complex64.
+        carriers: occupied carriers, shape ``(symbols, 52)``.
+        out: where the samples go, shape ``(symbols * 80,)``, complex64.
     """
-    count = len(points)
-    spectrum = np.zeros((count, FFT), np.complex64)
-    spectrum[:, DATA_BIN] = points
-    spectrum[:, PILOT_BIN] = pilot_polarity(0, count)[:, None] * PILOT_VALUE
-    time = np.fft.ifft(spectrum, axis=1) * TIME_GAIN
-    return time.astype(np.complex64)[:, _WITH_PREFIX].ravel()
+    spectrum = np.zeros((len(carriers), FFT), np.complex64)
+    spectrum[:, USED_BIN] = carriers
+    symbols = out.reshape(-1, SYMBOL)
+    np.multiply(np.fft.ifft(spectrum), TIME_GAIN, out=symbols[:, CP:], casting="same_kind")
+    symbols[:, :CP] = symbols[:, FFT:]
 
 
-def burst(header: Header, coded: np.ndarray, amplitude: float = 1.0) -> np.ndarray:
+def burst(header: Header, coded: np.ndarray, amplitude: float = 1.0, span: int = 0) -> np.ndarray:
     """The whole burst.
 
     Args:
         header: fields in range.
         coded: mother code's bits of the payload with CRC-32, shape ``(2 * (8 * (length + 4) + 6),)``.
         amplitude: root mean square of the burst's samples.
+        span: samples to return; zeros follow the burst. 0 for the burst alone.
 
     Returns:
-        Samples, shape ``(burst_samples(mcs, length),)``, complex64.
+        Samples, shape ``(burst_samples(mcs, length),)`` or ``(span,)``, complex64.
 
     Raises:
-        ValueError: a header field is out of range.
+        ValueError: a header field is out of range, or ``span`` is shorter than the burst.
     """
-    first = modulate(header_bits(header), 1).reshape(HEADER_SYMBOLS, N_DATA)
     sent = interleave(coded, header.mcs, info_bits(header.length))
-    rest = modulate(sent, MCS[header.mcs].bits_per_symbol).reshape(-1, N_DATA)
-    samples = np.concatenate([_PREAMBLE, ofdm_symbols(np.concatenate([first, rest]))])
-    return samples * np.float32(amplitude)
+    points = modulate(sent, MCS[header.mcs].bits_per_symbol).reshape(-1, N_DATA)
+    count = HEADER_SYMBOLS + len(points)
+    length = PREAMBLE + count * SYMBOL
+    if span and span < length:
+        raise ValueError(f"span = {span}: the burst takes {length} samples; give as many, or 0")
+    carriers = np.empty((count, N_USED), np.complex64)
+    carriers[:HEADER_SYMBOLS, DATA_IN_USED] = modulate(header_bits(header), 1).reshape(HEADER_SYMBOLS, N_DATA)
+    carriers[HEADER_SYMBOLS:, DATA_IN_USED] = points
+    carriers[:, PILOT_IN_USED] = pilots(0, count)
+    samples = np.empty(span or length, np.complex64)
+    samples[:PREAMBLE] = _PREAMBLE
+    ofdm_symbols(carriers, samples[PREAMBLE:length])
+    if amplitude != 1:
+        samples[:length] *= np.float32(amplitude)
+    samples[length:] = 0
+    return samples

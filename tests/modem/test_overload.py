@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""More than the receiver can take: whole bursts are dropped and counted, and nothing grows."""
+
+import time
+
+import numpy as np
+import pytest
+from gnuradio import blocks, gr
+from gnuradio.lighttune.blocks.amc_rx import CHUNK, INTAKE, amc_rx
+from gnuradio.lighttune.modem import framing
+
+BURSTS, COPIES = 40, 10
+COUNT = BURSTS * COPIES
+NO_RECEIVER_IS_THAT_FAST = 1e12  # samples per second
+
+
+@pytest.fixture
+def stream(make_bursts, awgn, rng):
+    """400 short packets of MCS 9 back to back: three times as many samples as may wait for the receiver."""
+    x, _ = make_bursts(9, BURSTS, rng, gap=40)
+    x = np.concatenate([awgn(np.tile(x, COPIES), 35, rng, 0.2), np.zeros(100, np.complex64)])
+    assert len(x) > 3 * INTAKE
+    return x
+
+
+def wait_until(condition, timeout_s=60.0):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def running(x, rx, wire):
+    """A flowgraph that feeds the samples as fast as it can."""
+    top = gr.top_block()
+    top.connect(blocks.vector_source_c(x.tolist()), rx)
+    listener = wire(top)
+    listener.hears(rx, "feedback", "csi")
+    top.start()
+    return top, listener
+
+
+def finish(top):
+    top.stop()
+    top.wait()
+
+
+def test_too_fast_a_stream_loses_whole_bursts_and_every_burst_is_counted(stream, wire):
+    rx = amc_rx(samp_rate=NO_RECEIVER_IS_THAT_FAST)
+    top, listener = running(stream, rx, wire)
+    wait_until(lambda: rx.idle_after(len(stream)))
+    status = rx.decode_mac.status()
+    finish(top)
+    dropped = status["dropped"]["samples: receiver behind"]
+    assert status["dropped"].keys() == {"samples: receiver behind"}
+    assert status["acks"] + status.get("nacks", 0) + status["header_failures"] + dropped == COUNT
+    assert status["acks"] > 0
+    assert dropped > COUNT // 4
+    verdicts = listener["feedback"]  # none for what was dropped
+    assert len(verdicts) == status["acks"] + status.get("nacks", 0) == len(listener["csi"])
+
+
+def test_what_the_receiver_keeps_is_bounded_under_overload(stream, wire):
+    rx = amc_rx(samp_rate=NO_RECEIVER_IS_THAT_FAST, queue_packets=4)
+    top, _ = running(stream, rx, wire)
+    most_packets = most_samples = 0
+    while not rx.idle_after(len(stream)):
+        most_packets = max(most_packets, rx.decode_mac.waiting)
+        most_samples = max(most_samples, len(rx.demodulator._receiver._buffer._memory))
+    finish(top)
+    assert most_packets <= 4 + CHUNK // framing.burst_samples(9, 128) + 1
+    assert most_samples <= 1 << 16
+
+
+def test_a_decoder_that_hangs_stops_neither_the_samples_nor_the_counting(stream, wire):
+    rx = amc_rx(queue_packets=3)
+    rx.msg_disconnect(rx.demodulator, "soft_bits", rx.decoder, "in")
+    top, listener = running(stream, rx, wire)
+    wait_until(lambda: rx.demodulator.nitems_read(0) >= len(stream))
+    waiting = rx.decode_mac.waiting
+    finish(top)
+    status = rx.decode_mac.status()
+    assert 3 <= waiting <= 3 + CHUNK // framing.burst_samples(9, 128) + 1
+    assert status["dropped"]["samples: decoder behind"] > COUNT // 2
+    assert sum(status["dropped"].values()) + status["header_failures"] + waiting == COUNT
+    assert not listener["feedback"]
+
+
+def test_a_receiver_that_waits_loses_nothing(stream, wire):
+    rx = amc_rx(samp_rate=NO_RECEIVER_IS_THAT_FAST, queue_packets=1, on_overload="wait")
+    top, listener = running(stream, rx, wire)
+    wait_until(lambda: rx.idle_after(len(stream)))
+    assert listener.wait("feedback", COUNT)
+    finish(top)
+    assert [f["seq"] for f in listener["feedback"]] == list(range(BURSTS)) * COPIES
+    assert all(f["ack"] for f in listener["feedback"])
+    assert rx.decode_mac.status()["dropped"] == {}
