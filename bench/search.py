@@ -48,11 +48,11 @@ RATES: dict[str, tuple[Any, list[dict[str, float]]]] = {
 }
 THRESHOLDS = [
     *({"rise": 0.0, "trial": 1.0, "on": on} for on in (7, 10, 14)),  # the same threshold for ever
-    *({"on": on} for on in (12, 15, 17.5, 20)),
+    *({"on": on} for on in (12, 15, 20)),
     *({"again": again} for again in (1.5, 4.0)),
-    *({"memory": memory} for memory in (400, 1600)),
-    *({"rise": rise} for rise in (0.2, 0.8)),
-    *({"trial": trial} for trial in (50, 300)),
+    *({"memory": memory} for memory in (300, 600, 1200)),
+    *({"rise": rise} for rise in (0.25, 1.0)),
+    *({"trial": trial} for trial in (20, 200)),
     *({"hold": hold} for hold in (12, 48)),
 ]
 

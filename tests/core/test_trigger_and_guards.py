@@ -48,7 +48,7 @@ def test_a_calibrated_predictor_is_tuned_on_few_blocks(rng):
     [
         (lambda z: z + 4, 20, 5),  # 2 dB too optimistic: NACKs tell at once
         (lambda z: z + 2, 75, 10),
-        (lambda z: z - 4, 180, 40),  # 2 dB too pessimistic: only ACKs, each says little
+        (lambda z: z - 4, 180, 120),  # 2 dB too pessimistic: only ACKs, each says little
         (lambda z: 0.3 * z, 130, 12),  # too steep
     ],
 )

@@ -59,9 +59,9 @@ class TriggerPolicy:
 
     on: float = 17.5
     again: float = 2.6
-    memory: float = 800.0
-    rise: float = 0.4
-    trial: float = 150.0
+    memory: float = 600.0
+    rise: float = 0.5
+    trial: float = 60.0
     off: float = 1.0
     hold: int = 24
     always: bool = False
