@@ -6,7 +6,7 @@ BIN := .venv/bin
 # In this order: the peers' settings are read by the others.
 SIMULATED := peers search worlds trigger ablation convergence
 
-.PHONY: help setup demo test lint bench bench-short bench-linkgym train curves install uninstall clean
+.PHONY: help setup demo test lint bench bench-short bench-speed bench-soak bench-linkgym train curves install uninstall clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ bench: setup ## regenerate the tables and plots of docs/results, but for linkgym
 
 bench-short: setup ## the same in miniature, into out/bench, to see that it runs (a minute)
 	$(foreach name,$(SIMULATED),OMP_NUM_THREADS=1 $(BIN)/python bench/$(name).py --short --out out/bench &&) true
+
+bench-speed: setup ## how fast everything is, beside its peers: docs/results/speed.md (under 10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/speed.py
+
+bench-soak: setup ## a flowgraph at 500 decisions/s for 10 minutes: docs/results/flowgraph.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/soak_flowgraph.py
 
 bench-linkgym: ## LightTune in linkgym, in an environment of its own; validation seeds (some 20 minutes)
 	@bench/setup_linkgym.sh

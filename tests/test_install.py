@@ -33,8 +33,8 @@ def prefix(tmp_path_factory):
 def test_the_installed_package_is_imported_as_part_of_gnuradio(prefix):
     site = next(prefix.glob("lib/python3*/*-packages"))
     script = "from gnuradio import lighttune; print(lighttune.__file__); lighttune.mcs_selector(model='amc')"
-    assert run(sys.executable, "-c", script, PYTHONPATH=str(site)).startswith(str(prefix))
     assert not list(prefix.rglob("__pycache__"))
+    assert run(sys.executable, "-c", script, PYTHONPATH=str(site)).startswith(str(prefix))
 
 
 def test_every_block_has_a_grc_definition_that_companion_reads(prefix, tmp_path):

@@ -67,7 +67,7 @@ pins() { # pins EXPRESSION: a list in pyproject.toml, one requirement a line
     "$PYTHON" -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*$1, sep='\n')"
 }
 mapfile -t torch < <(pins "p['optional-dependencies']['train']")
-mapfile -t others < <(pins "(p['dependencies'] + p['optional-dependencies']['test'])")
+mapfile -t others < <(pins "(p['dependencies'] + [r for e in ('campaign', 'test') for r in p['optional-dependencies'][e]])")
 network="connect this machine to a Python package index (pip's own settings apply)"
 # torch goes first and alone: with it in place, no other package's range can pull in another build of it.
 step "install ${torch[*]} (some 200 MB)" "$network" \
@@ -79,11 +79,14 @@ step "install ${#others[@]} pinned packages" "$network" \
 site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 mkdir -p "$site/gnuradio"
 ln -sfn "$PWD/python/lighttune" "$site/gnuradio/lighttune"
-printf '#!%s\nfrom gnuradio.lighttune.cli.main import main\n\nraise SystemExit(main())\n' "$PWD/$VENV/bin/python" \
-    >"$VENV/bin/lighttune"
+# The guard: worker processes of `lighttune campaign` import their parent's main module.
+printf '#!%s\nfrom gnuradio.lighttune.cli.main import main\n\nif __name__ == "__main__":\n    raise SystemExit(main())\n' \
+    "$PWD/$VENV/bin/python" >"$VENV/bin/lighttune"
 chmod +x "$VENV/bin/lighttune"
 
 "$VENV/bin/python" -c 'from gnuradio import gr, lighttune' 2>>"$LOG" ||
     fail "the module does not import: remove $VENV and run this again (details: $LOG)"
+step "compile the decision path" "remove $VENV and try again" \
+    "$VENV/bin/python" -c 'from gnuradio.lighttune.core import kernel, tuning_kernel'
 touch "$VENV/.ready"
 echo "setup: done"

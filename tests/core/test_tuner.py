@@ -171,3 +171,50 @@ def test_an_unknown_link_has_the_offline_model(plain_predictor):
     version, weights, healthy = Tuner(plain_predictor).model(7)
     assert (version, healthy) == (0, True)
     assert np.array_equal(weights, plain_predictor.offline)
+
+
+@dataclass
+class OfTheWholeBatch:
+    """A rule that the tuner asks for the steps of all links."""
+
+    rule: LocalHead
+    name: str = "whole"
+
+    def direction(self, predictor, weights, act, outcome):
+        return self.rule.direction(predictor, weights, act, outcome)
+
+
+def test_links_that_rest_need_no_step(rng, plain_predictor):
+    """With the steps of the links that tune alone, all come out as if every link's had been computed."""
+    biases = np.linspace(-4, 4, 9)
+    of_link = [samples(plain_predictor, rng, 400, bias) for bias in biases]
+    links = np.arange(len(biases))
+    tuners = [Tuner(plain_predictor, rule) for rule in (LocalHead(), OfTheWholeBatch(LocalHead()))]
+    shares = []
+    for slot in range(400):
+        features, mcs, ack, _ = (np.stack(c) for c in zip(*(
+            [column[slot] for column in columns] for columns in of_link
+        ), strict=True))  # fmt: skip
+        changed, reference = (tuner.learn(links, features, mcs, ack) for tuner in tuners)
+        np.testing.assert_array_equal(changed, reference)
+        shares.append(changed.mean())
+    assert 0.05 < np.mean(shares) < 0.95  # some links tuned while others rested
+    for one, other in zip(*(tuner.models(links) for tuner in tuners), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_the_weights_that_are_gone_back_to_are_the_last_good_ones(rng, plain_predictor):
+    """Tuned to a bias, then harmed: the link returns to what the tuning had reached, not to the start."""
+    features, mcs, ack, _ = samples(plain_predictor, rng, 600, 4.0)
+    tuner = Tuner(plain_predictor)
+    for row in range(600):
+        tuner.learn(0, features[row], mcs[row], ack[row])
+    while tuner.learn(0, features[row], mcs[row], True)[0]:
+        pass  # the trigger comes to rest, and what was reached is held
+    reached, rollbacks = tuner.model(0)[1], tuner.state(0)["rollbacks"]
+    assert reached[OFFSET] < -1.5
+    tuner.rule, tuner.trigger.active[:] = OfTheWholeBatch(LocalHead(offset_rate=-20.0)), True
+    while tuner.state(0)["rollbacks"] == rollbacks:
+        row = rng.integers(400, 600)
+        tuner.learn(0, features[row], mcs[row], ack[row])
+    assert tuner.model(0)[1][OFFSET] == pytest.approx(reached[OFFSET], abs=0.5)

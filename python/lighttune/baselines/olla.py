@@ -88,7 +88,7 @@ class Olla(TableOnly):
             ack: its outcome.
             bits: its information bits; None for the table's reference length.
         """
-        own, _ = self._choose_at(snr_db, bits)
+        own = self._mcs_at(snr_db, bits)
         efficiency = self.table.spectral_efficiency
         if (efficiency[mcs] >= efficiency[own]) if ack else (efficiency[mcs] <= efficiency[own]):
             self._learn(ack)

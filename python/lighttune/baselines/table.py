@@ -42,21 +42,23 @@ class TableOnly(Baseline):
         return self._choose_at(self.snr_db, bits)
 
     def _choose_at(self, snr_db: float, bits: int | None) -> tuple[int, float]:
-        snr = snr_db + self._offset_db
-        affordable = bisect_right(_needed_db(self.table, self.target, bits), snr)
-        mcs = int(self.table.by_efficiency[affordable - 1]) if affordable else self.table.most_robust
-        logit = (self.table.threshold_db[mcs] - snr) / self.table.slope_db[mcs] + self.table.length_logit(
-            bits
-        )
-        return mcs, float(sigmoid(logit))
+        table, mcs = self.table, self._mcs_at(snr_db, bits)
+        logit = (table.threshold_db[mcs] - (snr_db + self._offset_db)) / table.slope_db[mcs]
+        return mcs, float(sigmoid(logit + table.length_logit(bits)))
+
+    def _mcs_at(self, snr_db: float, bits: int | None) -> int:
+        needed_db, mcs = _ladder(self.table, self.target, bits)
+        return mcs[bisect_right(needed_db, snr_db + self._offset_db)]
 
 
-@lru_cache(maxsize=64)
-def _needed_db(table: McsTable, target: float, bits: int | None) -> list[float]:
-    """SINR from which the MCS at each place of the ladder, or a more efficient one, is within the target.
+@lru_cache(maxsize=256)
+def _ladder(table: McsTable, target: float, bits: int | None) -> tuple[list[float], list[int]]:
+    """SINR from which the MCS at each place of the ladder, or a more efficient one, is within the target; and
+    the MCS to send below the first of them, from it on, from the second on, and so forth.
 
-    It rises along the ladder, so that the choice is a binary search; evaluating every MCS's curve for each
-    block takes four times longer.
+    The SINR rises along the ladder, so that the choice is a binary search; evaluating every MCS's curve for
+    each block takes four times longer.
     """
     needed = table.snr_at_bler_db(target, bits)[table.by_efficiency]
-    return np.minimum.accumulate(needed[::-1])[::-1].tolist()
+    rising = np.minimum.accumulate(needed[::-1])[::-1]
+    return rising.tolist(), [table.most_robust, *table.by_efficiency.tolist()]

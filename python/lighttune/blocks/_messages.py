@@ -31,6 +31,7 @@ PROBE = pmt.intern("probe")
 WEIGHTS = pmt.intern("weights")
 HEALTHY = pmt.intern("healthy")
 HEARTBEAT = pmt.intern("heartbeat")
+AWAY = pmt.intern("away")
 TIMEOUT = pmt.intern("timeout")
 ERASURE = pmt.intern("erasure")
 
@@ -237,9 +238,11 @@ def model_message(link: int, version: int, weights: np.ndarray, healthy: bool) -
     return pmt.dict_add(message, HEALTHY, pmt.from_bool(healthy))
 
 
-def heartbeat_message() -> pmt.pmt_base:
-    """``{heartbeat: true}``: the tuner's worker lives."""
-    return pmt.dict_add(pmt.make_dict(), HEARTBEAT, pmt.PMT_T)
+def heartbeat_message(away: bool = False) -> pmt.pmt_base:
+    """``{heartbeat: true}``: the tuner's worker lives; with ``away: true``, its process or service does
+    not."""
+    message = pmt.dict_add(pmt.make_dict(), HEARTBEAT, pmt.PMT_T)
+    return pmt.dict_add(message, AWAY, pmt.PMT_T) if away else message
 
 
 def _with_block(link: int, seq: int) -> pmt.pmt_base:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+import math
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from . import features as ft
-from .decider import Decider
+from .features import SNR
+from .link_decider import LinkDecider, link_decider
 from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
 from .pending import PendingBlocks
 from .predictor import Predictor, check_weights
@@ -24,11 +24,14 @@ class Fallback(LinkAdapter, Protocol):
         """Learn from a block whose MCS someone else chose."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     decision: Decision
     bits: int | None
     by_fallback: bool
+
+
+_BLIND = np.empty(0, np.float32)
+_HALF = MAX_SEQ // 2 + 1
 
 
 class Selector:
@@ -42,6 +45,7 @@ class Selector:
         fallback: a fresh adapter of the same MCS table.
         policy: what to maximise, and how much to probe.
         pending_limit: blocks that may wait for feedback; the oldest expires beyond it.
+        decider: fresh, of the same predictor and policy; None for the fastest that there is.
     """
 
     def __init__(
@@ -50,17 +54,22 @@ class Selector:
         fallback: Fallback,
         policy: SelectionPolicy | None = None,
         pending_limit: int = 4096,
+        decider: LinkDecider | None = None,
     ) -> None:
         self.predictor = predictor
         self.policy = policy or SelectionPolicy()
         self.pending: PendingBlocks[_Sent] = PendingBlocks(pending_limit)
         self._fallback = fallback
-        self._decider = Decider(predictor, self.policy)
+        self._decider = decider or link_decider(predictor, self.policy)
         self._next_seq = 0
         self._measured_at: int | None = None  # the slot (sequence number) of the last report
-        self.version = 0
         self._unhealthy: str | None = None
         self._silent: str | None = None
+
+    @property
+    def version(self) -> int:
+        """Of the weights that decide."""
+        return self._decider.version
 
     @property
     def mode(self) -> str:
@@ -88,7 +97,7 @@ class Selector:
                 raise
             self._unhealthy = "weights are not finite"
             return
-        self._decider.weights, self.version = flat, version
+        self._decider.load(version, flat)
         self._unhealthy = None if healthy else "the tuner's guards gave up"
 
     def silence(self, reason: str | None) -> None:
@@ -97,7 +106,7 @@ class Selector:
 
     def report(self, csi: Csi) -> None:
         """Take the receiver's latest report."""
-        self._decider.history.report(csi.snr_db)
+        self._decider.report(csi.snr_db)
         self._measured_at = self._next_seq - 1 if csi.seq is None else csi.seq
         self._fallback.report(csi)
 
@@ -115,32 +124,26 @@ class Selector:
         if not 0 <= seq <= MAX_SEQ:
             raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
         self._next_seq = (seq + 1) & MAX_SEQ
-        features = self._features(bits, seq)
-        decision = None
-        if self.mode == "model" and features.size:
-            decision = self._decide(bits, seq, features)
-        by_fallback = decision is None
-        if decision is None:
-            chosen = self._fallback.select(bits, seq)
-            decision = Decision(seq, chosen.mcs, chosen.bler, features)
+        decision = self._decided(bits, seq)
+        by_fallback = decision.version < 0
         self.pending.add(seq, _Sent(decision, bits, by_fallback))
         return decision
 
-    def _features(self, bits: int | None, seq: int) -> np.ndarray:
-        if self._measured_at is None:
-            return np.empty(0, np.float32)
-        # Numbers wrap: a report is dated before or after the block, whichever is nearer.
-        half = MAX_SEQ // 2 + 1
-        age = (seq - self._measured_at + half) % (MAX_SEQ + 1) - half
-        return self._decider.history.features(max(age, 1), self.predictor.table.length_logit(bits))
-
-    def _decide(self, bits: int | None, seq: int, features: np.ndarray) -> Decision | None:
-        version = self.version
-        mcs, bler, probe = self._decider.decide(features, self.predictor.table.goodput_if_acked(bits))
-        if not np.isfinite(bler).all():
-            self._unhealthy = "the model's BLER is not finite"
-            return None
-        return Decision(seq, int(mcs), float(bler[mcs]), features, version, bool(probe))
+    def _decided(self, bits: int | None, seq: int) -> Decision:
+        features = _BLIND
+        if self._measured_at is not None:
+            # Numbers wrap: a report is dated before or after the block, whichever is nearer.
+            age = max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1)
+            if self._silent is None and self._unhealthy is None:
+                choice = self._decider.decide(age, bits)
+                if math.isfinite(choice.bler):
+                    return Decision(
+                        seq, choice.mcs, choice.bler, choice.features, choice.version, choice.probe
+                    )
+                self._unhealthy = "the model's BLER is not finite"
+            features = self._decider.features(age, bits)
+        chosen = self._fallback.select(bits, seq)
+        return Decision(seq, chosen.mcs, chosen.bler, features)
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
@@ -154,14 +157,13 @@ class Selector:
         sent = self.pending.pop(seq)
         if sent is None:
             return None
-        decision = sent.decision
-        if sent.by_fallback:
+        decision, bits, by_fallback = sent
+        if by_fallback:
             self._fallback.feedback(seq, ack)
-        if decision.features.size:
-            snr_db = float(ft.snr_db(decision.features))
+        if decision.features is not _BLIND:
             self._decider.outcome(decision.features, decision.mcs, decision.bler, float(not ack))
-            if not sent.by_fallback:
-                self._fallback.observe(snr_db, decision.mcs, ack, sent.bits)
+            if not by_fallback:
+                self._fallback.observe(decision.features.item(SNR), decision.mcs, ack, bits)
         return decision
 
 

@@ -17,8 +17,9 @@ HISTORY = 8
 STRUCTURE_LAGS = (2, 4, 7)
 """Reports apart over which the structure function is kept, besides 1 (the spread)."""
 
-_SNR, _LAGS, _MEAN, _SPREAD, _STRUCTURE = 0, slice(1, HISTORY), 8, 9, slice(10, 13)
-_AGE, _FAST, _SLOW, _LENGTH = 13, 14, 15, 16
+# Places in a feature vector.
+SNR, LAGS, MEAN, SPREAD, STRUCTURE = 0, slice(1, HISTORY), 8, 9, slice(10, 13)
+AGE, FAST, SLOW, LENGTH = 13, 14, 15, 16
 
 N_FEATURES = 17
 SHAPE = slice(1, 16)
@@ -36,11 +37,11 @@ NAMES = (
     "length_logit",
 )
 
-_MEAN_GAIN = 1 / 32  # running mean and spread of the reports: longer than the history, shorter than a walk
-_SPREAD_FLOOR_DB2 = 0.01
+MEAN_GAIN = 1 / 32  # running mean and spread of the reports: longer than the history, shorter than a walk
+SPREAD_FLOOR_DB2 = 0.01
 _BEFORE = [k - 1 for k in STRUCTURE_LAGS]  # places in the history as it stands before a report
-_FAST_GAIN, _SLOW_GAIN = 1 / 4, 1 / 32  # memory of the ACK/NACK surprise: a burst, and a bias
-_MAX_AGE_SLOTS = 1000.0
+FAST_GAIN, SLOW_GAIN = 1 / 4, 1 / 32  # memory of the ACK/NACK surprise: a burst, and a bias
+MAX_AGE_SLOTS = 1000.0
 
 Rows = EllipsisType | np.ndarray
 """Some links of a batch: indices, or `...` for all of them (or the only one)."""
@@ -77,19 +78,17 @@ class LinkHistory:
         before = np.where(first[..., None], snr[..., None], self.reports[rows])
         mean = np.where(first, snr, self.mean[rows])
         step = snr - before[..., 0]
-        self.spread2[rows] += np.where(first, 0.0, _MEAN_GAIN * (step**2 - self.spread2[rows]))
-        self.mean[rows] = mean + _MEAN_GAIN * (snr - mean)
+        self.spread2[rows] += np.where(first, 0.0, MEAN_GAIN * (step**2 - self.spread2[rows]))
+        self.mean[rows] = mean + MEAN_GAIN * (snr - mean)
         apart2 = (snr[..., None] - before[..., _BEFORE]) ** 2
-        self.structure2[rows] += np.where(
-            first[..., None], 0.0, _MEAN_GAIN * (apart2 - self.structure2[rows])
-        )
+        self.structure2[rows] += np.where(first[..., None], 0.0, MEAN_GAIN * (apart2 - self.structure2[rows]))
         self.reports[rows] = np.concatenate([snr[..., None], before[..., :-1]], axis=-1)
         self.seen[rows] = True
 
     def outcome(self, surprise: float | np.ndarray, rows: Rows = ...) -> None:
         """Take one outcome as ``nack - BLER`` with the table's BLER at the reported SINR, within [-1, 1]."""
-        self.fast[rows] += _FAST_GAIN * (surprise - self.fast[rows])
-        self.slow[rows] += _SLOW_GAIN * (surprise - self.slow[rows])
+        self.fast[rows] += FAST_GAIN * (surprise - self.fast[rows])
+        self.slow[rows] += SLOW_GAIN * (surprise - self.slow[rows])
 
     def features(
         self, age_slots: float | np.ndarray = 1.0, length_logit: float | np.ndarray = 0.0
@@ -102,23 +101,23 @@ class LinkHistory:
         """
         x = np.empty((*self.mean.shape, N_FEATURES), np.float32)
         snr = self.reports[..., 0]
-        x[..., _SNR] = snr
-        x[..., _LAGS] = self.reports[..., 1:] - snr[..., None]
-        x[..., _MEAN] = self.mean - snr
-        x[..., _SPREAD] = 0.5 * np.log(self.spread2 + _SPREAD_FLOOR_DB2)
-        x[..., _STRUCTURE] = 0.5 * np.log(self.structure2 + _SPREAD_FLOOR_DB2) - x[..., _SPREAD, None]
-        x[..., _AGE] = np.log(np.clip(age_slots, 1.0, _MAX_AGE_SLOTS))
-        x[..., _FAST] = self.fast
-        x[..., _SLOW] = self.slow
-        x[..., _LENGTH] = length_logit
+        x[..., SNR] = snr
+        x[..., LAGS] = self.reports[..., 1:] - snr[..., None]
+        x[..., MEAN] = self.mean - snr
+        x[..., SPREAD] = 0.5 * np.log(self.spread2 + SPREAD_FLOOR_DB2)
+        x[..., STRUCTURE] = 0.5 * np.log(self.structure2 + SPREAD_FLOOR_DB2) - x[..., SPREAD, None]
+        x[..., AGE] = np.log(np.clip(age_slots, 1.0, MAX_AGE_SLOTS))
+        x[..., FAST] = self.fast
+        x[..., SLOW] = self.slow
+        x[..., LENGTH] = length_logit
         return x
 
 
 def snr_db(features: np.ndarray) -> np.ndarray:
     """The last reported SINR in dB."""
-    return features[..., _SNR]
+    return features[..., SNR]
 
 
 def length_logit(features: np.ndarray) -> np.ndarray:
     """The logit that the block's length adds."""
-    return features[..., _LENGTH]
+    return features[..., LENGTH]

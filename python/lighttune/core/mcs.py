@@ -114,6 +114,13 @@ class McsTable:
     def __len__(self) -> int:
         return len(self.modulation_order)
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.modulation_order, self.code_rate, self.threshold_db, self.slope_db))
+
+    def __hash__(self) -> int:
+        return self._hash  # once: caches by table ask for it at every block
+
     @classmethod
     def named(cls, name: str) -> McsTable:
         """The table of that name, one of `TABLES`, or the one in a curves file (see `from_curves`).
@@ -223,6 +230,14 @@ class McsTable:
     def by_efficiency(self) -> np.ndarray:
         """MCS indices in the order of rising spectral efficiency, shape ``(n_mcs,)``."""
         return np.argsort(self.spectral_efficiency, kind="stable")
+
+    @cached_property
+    def next_higher(self) -> np.ndarray:
+        """The next more efficient MCS of each, itself for the most efficient one, shape ``(n_mcs,)``."""
+        higher = np.arange(len(self))
+        for m, above in pairwise(self.by_efficiency):
+            higher[m] = above
+        return higher
 
     @cached_property
     def most_robust(self) -> int:

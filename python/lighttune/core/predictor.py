@@ -219,7 +219,7 @@ class Activations:
     logit: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is itself: what is derived from it is kept by identity
 class Predictor:
     """A BLER predictor as trained offline: ``p(features, mcs)`` for the MCS of one table.
 
@@ -253,7 +253,8 @@ class Predictor:
         return Weights(self.shape, self.offline.astype(float) if flat is None else np.asarray(flat, float))
 
     @cached_property
-    def _thresholds(self) -> np.ndarray:
+    def scaled_threshold(self) -> np.ndarray:
+        """``k`` of every MCS, shape ``(n_mcs,)``."""
         return (self.table.threshold - self.table.threshold.mean()) / 10.0
 
     def forward(
@@ -282,12 +283,13 @@ class Predictor:
         margin = self.table.threshold[mcs] + tilt * self.table.above_middle_db[mcs]
         margin = margin + slope * ft.length_logit(features)[..., None]
         t = scale * (margin - sent_db - order_db - weights.offset_db[..., None])
-        k = self._thresholds[mcs]
+        k = self.scaled_threshold[mcs]
         signs, r, inputs = self.shape.signs, x, []
         trunk = np.empty((*x.shape[:-1], *weights.b.shape[-2:]))
         for index, matrix in enumerate(weights.W):
             inputs.append(r)
-            trunk[..., index, :] = np.matmul(matrix, r[..., None])[..., 0] + weights.b[..., index, :]
+            product = r @ matrix.T if matrix.ndim == 2 else np.matmul(matrix, r[..., None])[..., 0]
+            trunk[..., index, :] = product + weights.b[..., index, :]
             a = np.maximum(trunk[..., index, :], 0.0)
             r = a / np.sqrt(np.einsum("...i,...i->...", a, a) / a.shape[-1] + 1e-6)[..., None]
         h = (signs * weights.v)[..., None, :, :] * t[..., None, None]

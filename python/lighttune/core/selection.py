@@ -16,14 +16,17 @@ All arithmetic serves one link (batch ``()``) and many (batch ``(n_links,)``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from .features import Rows
 from .mcs import McsTable
 
-_HOPELESS = 0.999
+HOPELESS = 0.999  # BLERs from here on are all the same
+PRICE_STEP = 0.05  # a run of ten NACKs moves the price by 0.45 of the largest goodput
+LARGEST_PRICE = 4.0  # in units of the largest goodput
+INFORMATION_MEMORY = 1.0 - 1.0 / 64.0
+LARGEST_CREDIT = 4.0  # in units of the greedy goodput: a long idle time buys no long burst of probes
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def choose(
     """
     best = np.argmax(gain - bler * (gain + np.asarray(price)[..., None]), axis=-1)
     # Far below the lowest threshold all BLERs are as good as 1, and their order is rounding.
-    return np.where(bler.min(axis=-1) < _HOPELESS, best, table.most_robust)
+    return np.where(bler.min(axis=-1) < HOPELESS, best, table.most_robust)
 
 
 def most_efficient_within(bler: np.ndarray, gain: np.ndarray, table: McsTable, target: float) -> int:
@@ -107,9 +110,6 @@ class PriceControl:
         batch: shape of the links.
     """
 
-    _STEP = 0.05  # a run of ten NACKs moves the price by 0.45 of the largest goodput
-    _LARGEST = 4.0
-
     def __init__(self, policy: SelectionPolicy, largest_gain: float, batch: tuple[int, ...] = ()) -> None:
         self._target = policy.bler_target
         self._on = policy.objective == "target"
@@ -119,8 +119,8 @@ class PriceControl:
     def outcome(self, nack: float | np.ndarray, rows: Rows = ...) -> None:
         """Take the outcome (1.0 for NACK) of a first transmission of each of some links."""
         if self._on:
-            price = self.price[rows] + self._STEP * self._unit * (nack - self._target)
-            self.price[rows] = np.clip(price, 0.0, self._LARGEST * self._unit)
+            price = self.price[rows] + PRICE_STEP * self._unit * (nack - self._target)
+            self.price[rows] = np.clip(price, 0.0, LARGEST_PRICE * self._unit)
 
 
 class Prober:
@@ -138,14 +138,9 @@ class Prober:
         batch: shape of the links.
     """
 
-    _MEMORY = 1.0 - 1.0 / 64.0
-    _LARGEST_CREDIT = 4.0  # in units of the greedy goodput: a long idle time buys no long burst of probes
-
     def __init__(self, table: McsTable, policy: SelectionPolicy, batch: tuple[int, ...] = ()) -> None:
         self._policy = policy
-        self._above = np.arange(len(table))
-        for m, higher in pairwise(table.by_efficiency):
-            self._above[m] = higher
+        self._above = table.next_higher
         self._credit = np.zeros(batch)
         self._information = np.zeros(batch)
 
@@ -164,13 +159,11 @@ class Prober:
         value = gain[greedy] * (1.0 - at(bler, greedy))
         above = self._above[greedy]
         cost = np.maximum(value - gain[above] * (1.0 - at(bler, above)), 0.0)
-        credit = np.minimum(
-            self._credit[rows] + self._policy.probe_budget * value, self._LARGEST_CREDIT * value
-        )
+        credit = np.minimum(self._credit[rows] + self._policy.probe_budget * value, LARGEST_CREDIT * value)
         probe = (self._information[rows] < self._policy.probe_below) & (credit >= cost) & (above != greedy)
         self._credit[rows] = credit - np.where(probe, cost, 0.0)
         return np.where(probe, above, greedy)
 
     def observe(self, bler: float | np.ndarray, rows: Rows = ...) -> None:
         """Count the information of an outcome whose NACK probability was predicted as ``bler``."""
-        self._information[rows] = self._MEMORY * self._information[rows] + bler * (1.0 - bler)
+        self._information[rows] = INFORMATION_MEMORY * self._information[rows] + bler * (1.0 - bler)

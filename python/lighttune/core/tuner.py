@@ -7,11 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .compiled_learning import CompiledLearning
 from .guards import GuardPolicy, LossGuard, bounded, project
 from .mcs import sigmoid
-from .predictor import OFFSET, Activations, Predictor, Weights
-from .rules import Outcome, Rule, make_rule
+from .predictor import OFFSET, Activations, Predictor, Reading, Weights
+from .rules import ForwardForward, LocalHead, Outcome, Rule, make_rule
 from .trigger import Trigger, TriggerPolicy
+
+_ROWWISE = (LocalHead, ForwardForward)
+"""Rules whose step for a link depends on that link alone: the others' need not be computed."""
+
+_AT_ONCE = 256  # links that are copied at a time: what fits the caches, ten times as fast as all together
 
 
 class TunerFull(RuntimeError):
@@ -30,6 +36,8 @@ class Tuner:
         trigger: when to tune.
         guards: bounds.
         max_links: links that are kept at most; a sample of a further one raises `TunerFull`.
+        compiled_up_to: samples in one call up to which compiled functions learn, where there are any (see
+            `compiled_learning`); more are left to numpy, by which the documented results were made.
 
     Raises:
         ValueError: an argument is out of range.
@@ -42,6 +50,7 @@ class Tuner:
         trigger: TriggerPolicy | None = None,
         guards: GuardPolicy | None = None,
         max_links: int = 1024,
+        compiled_up_to: int = 32,
     ) -> None:
         if max_links < 1:
             raise ValueError(f"max_links = {max_links!r}: give 1 or more")
@@ -50,6 +59,7 @@ class Tuner:
         self.guards = guards or GuardPolicy()
         self.max_links = max_links
         self._rows: dict[int, int] = {}
+        self._free: list[int] = []  # rows of links that were forgotten
         self._offline = predictor.weights()
         # Rows are filled when their link is first heard of: until then the system gives them no memory.
         self._flat = np.empty((max_links, predictor.shape.n_weights))
@@ -57,21 +67,31 @@ class Tuner:
         self._version = np.zeros(max_links, np.int64)
         self._samples = np.zeros(max_links, np.int64)
         self._updates = np.zeros(max_links, np.int64)
+        self._moved = np.zeros(max_links, bool)  # the weights are others than the held ones
         self.trigger = Trigger(trigger or TriggerPolicy(), max_links)
         self.guard = LossGuard(self.guards, max_links)
+        self.compiled_up_to = compiled_up_to
+        self._compiled = CompiledLearning.of(self)
+        self._blank = {name: array[0].copy() for name, array in self._arrays().items()}
 
     def _row(self, link: int) -> int:
         row = self._rows.get(link)
         if row is None:
-            row = len(self._rows)
-            if row >= self.max_links:
+            if len(self._rows) >= self.max_links:
                 raise TunerFull(f"link {link} is one too many: this tuner keeps {self.max_links} links")
+            row = self._free.pop() if self._free else len(self._rows)
             self._rows[link] = row
             self._flat[row] = self._held[row] = self._offline.flat
+            self._moved[row] = False
         return row
 
-    def _rows_of(self, links: Sequence[int] | np.ndarray) -> np.ndarray:
-        return np.array([self._row(int(link)) for link in links])
+    def rows(self, links: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Where the links' states are kept, until `forget`; new links get a place.
+
+        Raises:
+            TunerFull: a new link is one too many.
+        """
+        return np.array([self._row(int(link)) for link in links], np.int64)
 
     def learn(
         self,
@@ -111,12 +131,23 @@ class Tuner:
             raise ValueError(
                 f"mcs = {mcs_array.min()}..{mcs_array.max()}: give 0 to {len(self.predictor.table) - 1}"
             )
-        rows = self._rows_of(names)
+        return self.learn_rows(self.rows(names), features, mcs_array, nack)
+
+    def learn_rows(
+        self, rows: np.ndarray, features: np.ndarray, mcs: np.ndarray, nack: np.ndarray
+    ) -> np.ndarray:
+        """As `learn`, unchecked, for who looked the links' `rows` up already: ``(n,)``, ``(n, N_FEATURES)``,
+        ``(n,)``, and 1.0 for NACK, 0.0 for ACK, ``(n,)``."""
+        compiled = self._compiled if len(rows) <= self.compiled_up_to else None
+        if compiled is not None and compiled.rule is self.rule:
+            return compiled.learn(self, rows, features, mcs, nack)
+        if (rows[1:] > rows[:-1]).all():
+            return self._learn_once(rows, features, mcs, nack)
         changed = np.zeros(len(rows), bool)
         left = np.arange(len(rows))
         while left.size:  # a link's samples one after the other, different links side by side
             now = left[np.unique(rows[left], return_index=True)[1]] if left.size > 1 else left
-            changed[now] = self._learn_once(rows[now], features[now], mcs_array[now], nack[now])
+            changed[now] = self._learn_once(rows[now], features[now], mcs[now], nack[now])
             left = np.setdiff1d(left, now, assume_unique=True) if left.size > 1 else left[:0]
         return changed
 
@@ -139,8 +170,9 @@ class Tuner:
         if worse.any():
             self._roll_back(rows[worse])
         # What has lately done no worse than the offline weights is worth going back to.
-        good = rows[~tune & (self.guard.excess[rows] <= 0)]
-        self._held[good] = self._flat[good]
+        good = rows[~tune & self._moved[rows] & (self.guard.excess[rows] <= 0)]
+        if good.size:
+            self._held[good], self._moved[good] = self._flat[good], False
         return tune | worse | (was_resting != (self.guard.resting[rows] > 0))
 
     def _step(
@@ -152,13 +184,20 @@ class Tuner:
         outcome: Outcome,
     ) -> None:
         """Move the weights of the rows that should tune."""
+        if not tune.all() and isinstance(self.rule, _ROWWISE):
+            rows, weights, act, outcome = _some(np.flatnonzero(tune), rows, weights, act, outcome)
+            tune = np.ones(len(rows), bool)
         with np.errstate(all="ignore"):  # an insane step is caught by the finite check below
             step = self.rule.direction(self.predictor, weights, act, outcome)
             weights.flat[...] += bounded(step, self.predictor.shape, self.guards)
             project(weights, self._offline.flat, self.guards)
         finite = np.isfinite(weights.flat).all(axis=1)
         kept = tune & finite
-        self._flat[rows[kept]] = weights.flat[kept]
+        if kept.all():
+            self._flat[rows] = weights.flat
+        else:
+            self._flat[rows[kept]] = weights.flat[kept]
+        self._moved[rows[kept]] = True
         self._updates[rows[tune]] += 1
         self._version[rows[tune]] += 1
         if not finite[tune].all():
@@ -167,6 +206,7 @@ class Tuner:
     def _roll_back(self, rows: np.ndarray) -> None:
         self._flat[rows] = self._held[rows]
         self._held[rows] = self._offline.flat  # a second rollback goes all the way
+        self._moved[rows] = True
         self._version[rows] += 1
         self.trigger.forget(rows)
         self.guard.rolled_back(rows)
@@ -182,7 +222,7 @@ class Tuner:
 
     def models(self, links: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `model` of several links that were seen: ``(n,)``, ``(n, n_weights)`` and ``(n,)``."""
-        rows = self._rows_of(links)
+        rows = self.rows(links)
         return self._version[rows], self._flat[rows].astype(np.float32), self.guard.resting[rows] == 0
 
     def state(self, link: int) -> dict[str, float]:
@@ -202,7 +242,83 @@ class Tuner:
             "evidence": float(self.trigger.evidence[row].max()),
         }
 
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All that is kept of a link, by name: arrays with a row for each."""
+        arrays: dict[str, np.ndarray] = {"weights": self._flat, "held": self._held}
+        arrays |= {"version": self._version, "samples": self._samples, "updates": self._updates}
+        arrays |= {"moved": self._moved}
+        for part, owner in (("trigger", self.trigger), ("guard", self.guard)):
+            for name, array in vars(owner).items():
+                if isinstance(array, np.ndarray) and array.shape[:1] == (self.max_links,):
+                    arrays[f"{part}.{name}"] = array
+        return arrays
+
+    @property
+    def record(self) -> np.dtype:
+        """Type of `snapshot`'s records: every array that is kept of a link, the weights as float32."""
+        weights = ("weights", "held")
+        return np.dtype(
+            [
+                (name, "<f4" if name in weights else array.dtype.newbyteorder("<"), array.shape[1:])
+                for name, array in self._arrays().items()
+            ]
+        )
+
+    def snapshot(self, links: Sequence[int] | np.ndarray) -> np.ndarray:
+        """All that is kept of some links that were seen, as a copy: one `record` for each, ``(n,)``."""
+        rows, records = self.rows(links), np.empty(len(links), self.record)
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            for name, array in self._arrays().items():
+                records[name][part] = array[rows[part]]
+        return records
+
+    def restore(self, links: Sequence[int] | np.ndarray, records: np.ndarray) -> None:
+        """Put links back to where `snapshot` saw them.
+
+        Raises:
+            ValueError: the records are of another type than `record`, or a number in them is not finite.
+            TunerFull: a new link is one too many.
+        """
+        if records.dtype != self.record or records.shape != (len(links),):
+            raise ValueError(
+                "the links' states are not of this tuner's kind: other features, weights or version"
+            )
+        for name in records.dtype.names or ():
+            if records[name].dtype.kind == "f" and not np.isfinite(records[name]).all():
+                raise ValueError(f"the links' states are not finite: {name}")
+        rows = self.rows(links)
+        for name, array in self._arrays().items():
+            array[rows] = records[name]
+
+    def forget(self, links: Sequence[int] | np.ndarray) -> None:
+        """Drop what is kept of some links; their places are free for others. Unknown links are left alone."""
+        known = [int(link) for link in links if int(link) in self._rows]
+        rows = [self._rows.pop(link) for link in known]
+        for name, array in self._arrays().items():
+            if name not in ("weights", "held"):  # a new link begins with the offline weights
+                array[rows] = self._blank[name]
+        self._free += rows
+
     @property
     def links(self) -> list[int]:
         """The links that were seen, oldest first."""
         return list(self._rows)
+
+
+def _some(
+    places: np.ndarray, rows: np.ndarray, weights: Weights, act: Activations, outcome: Outcome
+) -> tuple[np.ndarray, Weights, Activations, Outcome]:
+    """Some links of a batch."""
+    return (
+        rows[places],
+        Weights(weights.shape, weights.flat[places]),
+        Activations(
+            act.scale[places], act.t[places], act.k[places], tuple(r[places] for r in act.r),
+            act.h[places], act.z[places], act.logit[places],
+        ),
+        Outcome(
+            outcome.features[places], outcome.mcs[places],
+            Reading(*(of_link[places] for of_link in outcome.encoded)), outcome.nack[places],
+        ),
+    )  # fmt: skip
