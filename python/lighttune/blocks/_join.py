@@ -24,6 +24,7 @@ class Sample(NamedTuple):
     features: np.ndarray
     mcs: int
     ack: bool
+    seq: int
 
 
 class Join:
@@ -50,7 +51,7 @@ class Join:
         early = self._ended.pop(key, None)
         if early is not None:
             if now_s - early[1] <= _EARLY_S:
-                return Sample(link, features, mcs, early[0])
+                return Sample(link, features, mcs, early[0], seq)
             self._lost[_NO_DECISION] += 1
         self._decided.add(key, (features, mcs))
         return None
@@ -60,7 +61,7 @@ class Join:
         key = _key(link, seq)
         decided = self._decided.pop(key)
         if decided is not None:
-            return Sample(link, *decided, ack)
+            return Sample(link, *decided, ack, seq)
         if key in self._ended:
             self._lost[_NO_DECISION] += 1  # the first of two counts
         else:

@@ -16,6 +16,7 @@ from ..core.adapter import Selector
 from ..core.checkpoint import load_model
 from ..core.predictor import Predictor
 from ..core.selection import SelectionPolicy
+from ..core.watch import Watch
 from . import _messages as m
 from ._selector import SelectorBlock
 
@@ -24,8 +25,10 @@ class mcs_selector(SelectorBlock):
     """Chooses the MCS of every PDU with LightTune's predictor, and with OLLA while that cannot be trusted.
 
     OLLA decides for a link while its weights are not finite or the tuner calls them unhealthy, and for all
-    links while a tuner that was heard before has been silent for ``tuner_timeout_s``. Without a tuner the
-    predictor decides as it was trained offline.
+    links while a tuner block that was heard before has been silent for ``tuner_timeout_s``. While the tuner's
+    process or service is away (the block says so), every link goes on with its last weights as long as they
+    fit what is observed (`core.watch`); where they do not, OLLA decides until the tuner is back. Without a
+    tuner the predictor decides as it was trained offline.
 
     Args:
         model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`.
@@ -66,11 +69,13 @@ class mcs_selector(SelectorBlock):
         self._timeout_s = tuner_timeout_s
         self._silent = f"no word from the tuner for {tuner_timeout_s:g} s"
         self._heard_s: float | None = None
+        self._away: dict[int, Watch] | None = None  # by link, while the tuner is away
         super().__init__("mcs_selector", predictor.table, make, max_links)
 
     @property
     def mode(self) -> str:
-        """``"model"``, or ``"olla: <reason>"`` while OLLA decides for a link (the lowest one's reason)."""
+        """``"model"``, ``"model: last weights, the tuner is away"``, or ``"olla: <reason>"`` while OLLA
+        decides for a link (the lowest one's reason)."""
         return self._mode(self._fallen())
 
     def start(self) -> bool:
@@ -83,34 +88,52 @@ class mcs_selector(SelectorBlock):
         m.need_dict(message)
         if m.read_bool(message, m.HEARTBEAT, default=False):
             self._heard_s = time.monotonic()
+            away = m.read_bool(message, m.AWAY, default=False)
+            if away != (self._away is not None):
+                self._away = {} if away else None
             return
         link, version = m.read_link(message), m.read_long(message, m.VERSION)
         healthy = m.read_bool(message, m.HEALTHY, default=True)
         weights = m.read_floats(message, m.WEIGHTS, self.predictor.shape.n_weights)
         self._heard_s = time.monotonic()
         self.adapter(link).load(version, weights, healthy)
+        if self._away is not None:
+            self._away.pop(link, None)  # what is known is of the weights before
         self.counters.add("models")
         if not np.isfinite(weights).all():
             raise m.Refused("weights not finite")
 
-    def before_decision(self, adapter: Selector) -> None:
-        adapter.silence(self._silence())
+    def before_decision(self, link: int, adapter: Selector) -> None:
+        adapter.silence(self._silence(link))
+
+    def take_outcome(self, link: int, adapter: Selector, seq: int, ack: bool, attempt: int) -> bool:
+        if self._away is None or attempt > 0:
+            return adapter.feedback(seq, ack, attempt)
+        decision = adapter.outcome(seq, ack)
+        if decision is not None and decision.version == adapter.version:
+            self._away.setdefault(link, Watch()).observe(decision.bler, not ack)
+        return decision is not None
 
     def details(self) -> dict[str, Any]:
         fallen = self._fallen()
-        silent = self._silence() is not None
+        if self._heard_s is None:
+            tuner = "not heard yet"
+        elif self._silent_now():
+            tuner = "silent"
+        else:
+            tuner = "heard" if self._away is None else "away"
         return {
             **super().details(),
             "mode": self._mode(fallen),
             "fallback_links": len(fallen),
-            "tuner": "not heard yet" if self._heard_s is None else "silent" if silent else "heard",
+            "tuner": tuner,
         }
 
     def _fallen(self) -> dict[int, str]:
         """The links for which OLLA decides, with their modes."""
-        reason, fallen = self._silence(), {}
+        fallen = {}
         for link, adapter in self._adapters.copy().items():
-            adapter.silence(reason)  # an idle link would still say what it said at its last decision
+            adapter.silence(self._silence(link))  # an idle link would still say what it said last
             if adapter.mode != "model":
                 fallen[link] = adapter.mode
         return fallen
@@ -118,9 +141,18 @@ class mcs_selector(SelectorBlock):
     def _mode(self, fallen: dict[int, str]) -> str:
         if fallen:
             return fallen[min(fallen)]
-        reason = self._silence()
-        return "model" if reason is None else f"olla: {reason}"
+        if self._silent_now():
+            return f"olla: {self._silent}"
+        return "model" if self._away is None else "model: last weights, the tuner is away"
 
-    def _silence(self) -> str | None:
+    def _silence(self, link: int) -> str | None:
+        """Why a link's weights must not decide: the tuner is not heard; None if they may."""
+        if self._silent_now():
+            return self._silent
+        away = self._away
+        watch = None if away is None else away.get(link)
+        return None if watch is None or watch.fits else "the tuner is away and the last weights no longer fit"
+
+    def _silent_now(self) -> bool:
         heard_s = self._heard_s
-        return None if heard_s is None or time.monotonic() - heard_s <= self._timeout_s else self._silent
+        return heard_s is not None and time.monotonic() - heard_s > self._timeout_s

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tuner block: joins outcomes with decisions and tunes every link's predictor in a thread of its own."""
+"""The tuner block: joins outcomes with decisions and has every link's predictor tuned, off the decision
+path."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import socket
 import threading
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import pmt
 
@@ -18,40 +21,76 @@ from ..core.checkpoint import load_model
 from ..core.features import N_FEATURES
 from ..core.guards import GuardPolicy
 from ..core.predictor import Predictor
-from ..core.rules import Rule
+from ..core.rules import Rule, make_rule
 from ..core.trigger import TriggerPolicy
 from . import _messages as m
 from ._block import JOIN_S, MessageBlock, handles
 from ._join import Join, Sample
+from ._local import LocalLearner
 from ._selector import check_max_links
 
 HEARTBEAT_S = 0.5
 """A heart-beat goes out on ``model`` this often while the worker lives."""
 
-_PUBLISH_S = 0.01  # a link's model is published 100 times a second at most
 _BATCH = 32  # samples that are learnt in one call at most: what one numpy call amortises well
 _BATCH_S = 0.01  # and no more than the pace allows in this time, so that pacing stays even
 _GIVE_WAY_S = 0.002  # what woke the worker may also set off the next decision: that goes first
-_LINKS_IN_STATUS = 16
+
+
+class Learner(Protocol):
+    """What learns from the samples: in this process (`_local`), or in another (`_remote`)."""
+
+    rate_hz: float
+    """Samples that it takes per second at most."""
+
+    def start(self) -> None:
+        """The flowgraph starts."""
+
+    def stop(self) -> None:
+        """The flowgraph stops."""
+
+    def tick(self) -> None:
+        """What is due from time to time, in the block's own thread."""
+
+    def learn(self, samples: list[Sample]) -> None:
+        """Take samples, one or more."""
+
+    def beat(self) -> bool:
+        """What is due with every heart-beat; whether whoever learns is heard."""
+
+    def publish_due(self, now_s: float) -> float:
+        """Publish the models that may be published; returns when the next one is due."""
+
+    def details(self) -> dict[str, Any]:
+        """Its part of the block's status."""
 
 
 class tuner(MessageBlock):
     """Tunes a BLER predictor for each link from decisions and their feedback, by forward passes only.
 
-    The handlers check and queue; the worker joins feedback with its decision by ``(link, seq)``, learns at a
-    bounded pace, and publishes a link's weights whenever they changed.
+    The handlers check and queue; a worker thread joins feedback with its decision by ``(link, seq)``. Who
+    learns from that is chosen by ``mode`` and ``endpoint``: the worker itself, a child process, or a service
+    somewhere else that tunes for many hosts. Whoever it is, the selector gets a link's weights whenever they
+    changed, and while a process or a service is away it goes on with the last ones.
 
     Args:
         model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`: the selector's.
         rule: ``"local_head"``, ``"forward_forward"`` or ``"spsa"`` (see `core.rules`), or a `Rule`.
         always: tune on every first transmission, not only while the trigger asks for it.
         rate_hz: outcomes that are learnt per second at most, above 0.
-        queue_limit: messages that may wait for the worker, 1 or more; the oldest is dropped beyond it.
+        queue_limit: messages that may wait for the worker, 1 or more, and samples that may wait for a process
+            or service; the oldest is dropped beyond it.
         max_links: links that are kept at most, 1 to 65536.
         pending_limit: decisions that may wait for their feedback, 1 or more; the oldest expires beyond it.
         table: as of `mcs_selector`.
         trigger: thresholds; None for the defaults.
         guards: bounds; None for the defaults.
+        mode: ``"thread"`` learns in this process, ``"process"`` in a child that starts and ends with the
+            flowgraph, and is started anew when it dies or freezes.
+        endpoint: of a running `lighttune serve`, as ``"tcp://host:5555"``: it learns, by its own ``rule``,
+            ``always``, ``rate_hz`` and ``max_links``; those given here are left alone. Empty for none.
+        host: name under which that service knows this block and keeps its links' states: 1 to 64 of ``A-Z a-z
+            0-9 . _ -``. Empty for the machine's name.
 
     Raises:
         FileNotFoundError: there is no such model file.
@@ -70,6 +109,9 @@ class tuner(MessageBlock):
         table: str = "",
         trigger: TriggerPolicy | None = None,
         guards: GuardPolicy | None = None,
+        mode: str = "thread",
+        endpoint: str = "",
+        host: str = "",
     ) -> None:
         if not 0 < rate_hz < math.inf:
             raise ValueError(f"rate_hz = {rate_hz!r}: give a number of outcomes per second above 0")
@@ -78,21 +120,38 @@ class tuner(MessageBlock):
                 f"queue_limit = {queue_limit!r}, pending_limit = {pending_limit!r}: give 1 or more of each"
             )
         check_max_links(max_links)
+        if mode not in ("thread", "process"):
+            raise ValueError(f'mode = {mode!r}: give "thread" or "process"')
+        elsewhere = "process" if mode == "process" else "service" if endpoint else ""
+        if mode == "process" and endpoint:
+            raise ValueError(f'mode = "process" and endpoint = {endpoint!r}: give one of them')
+        if elsewhere and not (isinstance(rule, str) and trigger is None and guards is None):
+            raise ValueError(
+                f"a tuner {elsewhere} takes a rule's name, and no trigger and guards: leave them out"
+            )
         predictor = model if isinstance(model, Predictor) else load_model(model, table)
-        trigger = trigger or TriggerPolicy()
-        trigger = replace(trigger, always=always or trigger.always)
-        self._tuner = core.Tuner(predictor, rule, trigger, guards, max_links)
-        self._rate_hz = rate_hz
-        self._batch = max(1, min(_BATCH, int(rate_hz * _BATCH_S)))
+        super().__init__("tuner", ("model",))
+        self._n_mcs = len(predictor.table)
+        self._learner: Learner
+        if elsewhere:
+            from ._remote import RemoteLearner  # only who uses it needs ZeroMQ
+
+            make_rule(rule)  # a bad name shows here
+            arguments = ["--rule", str(rule), "--max-links", str(max_links), "--rate-hz", str(rate_hz)]
+            arguments += ["--always"] * always
+            name = host or re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
+            self._learner = RemoteLearner(self, predictor, endpoint, name, queue_limit, arguments)
+        else:
+            trigger = trigger or TriggerPolicy()
+            trigger = replace(trigger, always=always or trigger.always)
+            tuner = core.Tuner(predictor, rule, trigger, guards, max_links)
+            self._learner = LocalLearner(self, tuner, rate_hz)
+        self._batch = max(1, int(min(_BATCH, self._learner.rate_hz * _BATCH_S)))
         self._queue: deque[tuple] = deque(maxlen=queue_limit)
         self._join = Join(pending_limit)
-        self._active: set[int] = set()  # links with samples since the last heart-beat
-        self._dirty: set[int] = set()  # links whose model is to be published
-        self._published: dict[int, tuple[float, int, bool]] = {}  # when, version, healthy
         self._wake = threading.Event()
         self._end = threading.Event()
         self._worker: threading.Thread | None = None
-        super().__init__("tuner", ("model",))
 
     @handles("decision")
     def on_decision(self, message: pmt.pmt_base) -> None:
@@ -100,7 +159,7 @@ class tuner(MessageBlock):
         m.need_dict(message)
         link, seq = m.read_link(message), m.read_seq(message)
         mcs = m.read_long(message, m.MCS)
-        if mcs >= len(self._tuner.predictor.table):
+        if mcs >= self._n_mcs:
             raise m.Refused("unknown mcs")
         m.read_long(message, m.VERSION, low=-1, default=-1)
         features = m.read_floats(message, m.FEATURES, N_FEATURES, or_empty=True)
@@ -126,7 +185,8 @@ class tuner(MessageBlock):
     def start(self) -> bool:
         self._end_worker()
         self._end = threading.Event()
-        self._dirty.update(self._tuner.links)  # whoever started with us has not heard of them
+        with self.guard("start"):
+            self._learner.start()
         self._worker = threading.Thread(
             target=self._work, args=(self._end,), name="tuner worker", daemon=True
         )
@@ -135,7 +195,12 @@ class tuner(MessageBlock):
 
     def stop(self) -> bool:
         self._end_worker()
+        with self.guard("stop"):
+            self._learner.stop()
         return super().stop()
+
+    def tick(self) -> None:
+        self._learner.tick()
 
     def _end_worker(self) -> None:
         self._end.set()
@@ -145,13 +210,11 @@ class tuner(MessageBlock):
             self._worker = None
 
     def details(self) -> dict[str, Any]:
-        links = self._tuner.links
         return {
             "worker": "stopped" if self._worker is None else "running" if self._worker.is_alive() else "dead",
-            "links": len(links),
             "queued": len(self._queue),
             "pending": len(self._join),
-            "state": {str(link): self._tuner.state(link) for link in links[:_LINKS_IN_STATUS]},
+            **self._learner.details(),
         }
 
     def _work(self, end: threading.Event) -> None:
@@ -164,12 +227,13 @@ class tuner(MessageBlock):
                     self._beat(now_s)
             if now_s >= next_learn_s:
                 samples = self._gather(now_s)
-                with self.guard("worker"):
-                    self._learn(samples)
-                next_learn_s = max(next_learn_s, now_s - _BATCH_S) + len(samples) / self._rate_hz
+                if samples:
+                    with self.guard("worker"):
+                        self._learner.learn(samples)
+                next_learn_s = max(next_learn_s, now_s - _BATCH_S) + len(samples) / self._learner.rate_hz
             publish_s = math.inf
             with self.guard("worker"):
-                publish_s = self._publish_due(time.monotonic())
+                publish_s = self._learner.publish_due(time.monotonic())
             wait_s = min(next_beat_s, publish_s) - time.monotonic()
             if self._queue:
                 wait_s = min(wait_s, next_learn_s - time.monotonic())
@@ -195,52 +259,8 @@ class tuner(MessageBlock):
                 self.counters.add("blind")  # sent before the first report: nothing to learn from
         return samples
 
-    def _learn(self, samples: list[Sample]) -> None:
-        if not samples:
-            return
-        try:
-            self._learn_together(samples)
-        except Exception:
-            # One sample's fault must not cost the other links theirs.
-            # (If the fault came half-way, a link may learn one sample twice: no harm to an online learner.)
-            self.counters.add("batches_split")
-            for sample in samples:
-                with self.guard("learn"):
-                    try:
-                        self._learn_together([sample])
-                    except core.TunerFull as error:
-                        raise m.Refused("too many links") from error
-
-    def _learn_together(self, samples: list[Sample]) -> None:
-        links, features, mcs, acks = zip(*samples, strict=True)
-        changed = self._tuner.learn(links, features, mcs, acks)
-        self.counters.add("samples", len(samples))
-        self.counters.add("updates", int(changed.sum()))
-        self._active.update(links)
-        self._dirty.update(link for link, new in zip(links, changed, strict=True) if new)
-
     def _beat(self, now_s: float) -> None:
-        self.publish("model", m.heartbeat_message())
-        for link in self._active:  # a link's health may come back without a change of weights
-            _, *published = self._published.get(link, (-math.inf, 0, True))
-            version, _, healthy = self._tuner.model(link)
-            if [version, healthy] != published:
-                self._dirty.add(link)
-        self._active.clear()
+        heard = self._learner.beat()
+        self.publish("model", m.heartbeat_message(away=not heard))
         for cause, n in self._join.losses(now_s).items():
             self.dropped.add(cause, n)
-
-    def _publish_due(self, now_s: float) -> float:
-        """Publish what may be published; returns when the next model is due."""
-        next_s = math.inf
-        for link in list(self._dirty):
-            due_s = self._published.get(link, (-math.inf,))[0] + _PUBLISH_S
-            if due_s > now_s:
-                next_s = min(next_s, due_s)
-                continue
-            version, weights, healthy = self._tuner.model(link)
-            self.publish("model", m.model_message(link, version, weights, healthy))
-            self._published[link] = now_s, version, healthy
-            self._dirty.discard(link)
-            self.counters.add("models")
-        return next_s

@@ -24,14 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A block's thread may wait this long for another's Python code; the default of 5 ms is many packets.
     sys.setswitchinterval(0.5e-3)
     from .. import __version__
-    from . import demo, modem_curves, train
+    from . import campaign, demo, modem_curves, serve, train
 
     parser = argparse.ArgumentParser(
         prog="lighttune", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"gr-lighttune {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (demo, train, modem_curves):
+    for module in (demo, train, campaign, modem_curves, serve):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:

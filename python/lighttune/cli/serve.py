@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`lighttune serve`: tune the links of many hosts in one process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.checkpoint import load_model
+from ..core.rules import RULES
+from ..core.trigger import TriggerPolicy
+from ..core.tuner import Tuner
+
+_HELP = """\
+Tune the predictors of many links for many hosts.
+
+Run it where the hosts can reach it, and give every host's tuner block its endpoint:
+
+    lighttune serve --bind tcp://192.168.10.2:5555 --state tuner.state --metrics-port 9464
+    lighttune.tuner(model="amc", endpoint="tcp://192.168.10.2:5555", host="bench-a")
+
+Hosts and service must use the same model. Two hosts may use the same link numbers. A host that loses the
+service goes on with its last weights and comes back by itself; a service that is started anew with the same
+--state goes on with what it had learnt. SIGTERM and Ctrl-C save the state and end it.
+
+Nothing authenticates the hosts yet: bind to an address that only they can reach.
+The log is on standard error, one JSON object a line.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "serve",
+        help="tune the links of many hosts in one process",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--bind", default="tcp://127.0.0.1:5555", help="ZeroMQ endpoint (default: %(default)s)")
+    add("--model", default="amc", help="the hosts' model: a shipped one or a file (default: %(default)s)")
+    add("--state", type=Path, metavar="FILE", help="keep the links' states here (default: nowhere)")
+    add("--save-s", type=float, default=30.0, metavar="S", help="save them so often (default: %(default)s)")
+    add(
+        "--metrics-port", type=int, metavar="N", help="answer Prometheus on 127.0.0.1:N/metrics (0: any port)"
+    )
+    add("--max-links", type=int, default=16384, metavar="N",
+        help="links in memory, 12 KiB each; of further ones the least recently heard are put away"
+        " (default: %(default)s)")  # fmt: skip
+    add("--max-hosts", type=int, default=256, metavar="N", help="hosts at a time (default: %(default)s)")
+    add("--queue-limit", type=int, default=16384, metavar="N",
+        help="samples of each host that may wait; the oldest is dropped beyond it"
+        " (default: %(default)s)")  # fmt: skip
+    add("--rate-hz", type=float, default=math.inf, metavar="HZ",
+        help="samples that are learnt per second at most (default: as many as come)")  # fmt: skip
+    add("--rule", default="local_head", choices=sorted(RULES), help="tuning rule (default: %(default)s)")
+    add(
+        "--always",
+        action="store_true",
+        help="tune on every sample, not only while a link's trigger asks for it",
+    )
+    add("--private", action="store_true", help=argparse.SUPPRESS)  # child of a tuner block: see net/child.py
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    from ..net.journal import written_to
+
+    if not 1 <= args.max_links <= 2**20:
+        raise ValueError(f"--max-links {args.max_links}: give 1 to {2**20}")
+    if args.metrics_port is not None and not 0 <= args.metrics_port <= 65535:
+        raise ValueError(f"--metrics-port {args.metrics_port}: give 0 to 65535")
+    trigger = replace(TriggerPolicy(), always=args.always)
+    model = load_model(args.model)
+    tuner = Tuner(model, args.rule, trigger, max_links=args.max_links, compiled_up_to=sys.maxsize)
+    with written_to(sys.stderr, logging.WARNING if args.private else logging.INFO):
+        _serve(args, tuner)
+    return 0
+
+
+def _serve(args: argparse.Namespace, tuner: Tuner) -> None:
+    from ..net.journal import say
+    from ..net.service import Service, ServiceSettings
+
+    settings = ServiceSettings(args.rate_hz, args.queue_limit, args.max_hosts, args.save_s)
+    service = Service(tuner, args.bind, args.state, settings, sys.stdin.fileno() if args.private else None)
+    if args.private:
+        os.nice(5)  # the flowgraph's decisions go first
+    if args.metrics_port is not None:
+        port = service.metrics.serve(args.metrics_port)
+        say(logging.INFO, "metrics", url=f"http://127.0.0.1:{port}/metrics")
+    ends = (signal.SIGTERM, signal.SIGINT)
+    for number in ends:
+        signal.signal(number, lambda *_: service.stop())
+    signal.pthread_sigmask(
+        signal.SIG_UNBLOCK, ends
+    )  # a flowgraph's threads block them, and a child inherits that
+    if not args.bind.startswith(("ipc://", "tcp://127.", "tcp://localhost:")):
+        say(
+            logging.WARNING,
+            "open to all",
+            reason="hosts are not authenticated: let only them reach this endpoint",
+        )
+    service.run()
+    if service.orphaned:
+        shutil.rmtree(args.state.parent, ignore_errors=True)  # nobody else will

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A tuner in a child process or behind a service: the link goes on whatever happens to it, and comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gnuradio import lighttune
+from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.net import child
+
+from flowgraph import Bench, floats, message, pdu, post, running, threads, until
+from served import ThreadedService
+
+LAST_WEIGHTS = "model: last weights, the tuner is away"
+
+
+class Loop:
+    """Selector and tuner, connected; every block's end is up to the test."""
+
+    def __init__(self, predictor, **arguments):
+        self.selector = Bench(lighttune.mcs_selector(predictor), "pdu_out", "decision")
+        self.tuner = lighttune.tuner(predictor, always=True, **arguments)
+        top = self.top = self.selector.top
+        top.msg_connect(self.selector.block, "decision", self.tuner, "decision")
+        top.msg_connect(self.tuner, "model", self.selector.block, "model")
+        self.n = 0
+
+    def send(self, ack, n=1, link=0):
+        """Decide ``n`` blocks and tell how they ended; returns the last decision."""
+        for _ in range(n):
+            seq = self.n
+            self.n += 1
+            self.selector.post("pdu_in", pdu(link=link, seq=seq))
+            until(lambda: len(self.decisions()) == self.n, "a decision")
+            feedback = message(link=link, seq=seq, ack=ack)
+            self.selector.post("feedback", feedback)
+            post(self.tuner, "feedback", feedback)
+        return self.selector.out["decision"].dicts()[-1]
+
+    def decisions(self):
+        return self.selector.out["decision"].messages
+
+    def status(self):
+        return self.tuner.status()
+
+    def wait_heard(self):
+        until(lambda: self.status()["service"] == "heard", "the service to be heard", 30)
+        until(lambda: self.selector.block.status()["mode"] == "model")
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_tuner_process_tunes_and_leaves_nothing_behind(plain_predictor):
+    loop = Loop(plain_predictor, mode="process")
+    with running(loop.top):
+        loop.selector.report(snr_db=12.0)
+        loop.wait_heard()
+        loop.send(ack=False, n=8)
+        until(lambda: loop.status()["samples"] == 8)
+        until(lambda: loop.selector.block.status().get("models"))
+        assert loop.send(ack=True)["version"] > 0
+        until(lambda: loop.status()["samples"] == 9)
+        until(lambda: loop.status()["state"]["0"]["version"] == 9)
+        status = loop.status()
+        assert alive(status["pid"])
+        assert (status["links"], status["under_way"], status["dropped"]) == (1, 0, {})
+        folder = loop.tuner._learner._process.folder
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not alive(status["pid"])
+    assert threads("tuner") == []
+    with running(loop.top):  # the flowgraph starts again: what was learnt is still there
+        loop.wait_heard()
+        loop.send(ack=True)
+        until(lambda: loop.status()["state"]["0"]["version"] == 10)
+    loop.tuner._learner._process._remove()  # as when the block is deleted, or Python ends
+    assert not folder.exists()
+
+
+def test_kill_9_of_the_process_under_load_costs_no_decision_and_it_comes_back(plain_predictor, caplog):
+    loop = Loop(plain_predictor, mode="process")
+    with running(loop.top):
+        loop.selector.report(snr_db=12.0)
+        loop.wait_heard()
+        loop.send(ack=False, n=20)
+        until(lambda: loop.status()["samples"] == 20)
+        first = loop.status()["pid"]
+        os.kill(first, signal.SIGKILL)
+        n = len(loop.decisions())
+        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["restarts"] == 1, "it to restart")
+        loop.wait_heard()
+        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["samples"] > 20)
+        assert loop.status()["pid"] != first
+    assert all(d["version"] >= 0 for d in loop.selector.out["decision"].dicts()[n:])  # never OLLA's
+    told = [record.getMessage() for record in caplog.records]
+    assert f"tuner process {first}: ended with status -9" in told
+    assert "tuner process: started anew (1)" in told
+
+
+def test_a_frozen_process_is_away_then_replaced(plain_predictor, caplog, monkeypatch):
+    monkeypatch.setattr(child, "FROZEN_S", 3.0)
+    loop = Loop(plain_predictor, mode="process")
+    with running(loop.top):
+        loop.selector.report(snr_db=12.0)
+        loop.wait_heard()
+        loop.send(ack=False, n=10)
+        until(lambda: loop.selector.block.status().get("models"))
+        first = loop.status()["pid"]
+        os.kill(first, signal.SIGSTOP)
+        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)
+        until(lambda: loop.selector.said().get("tuner") == "away")
+        assert loop.send(ack=True)["version"] > 0
+        until(lambda: loop.status()["restarts"] == 1, "it to be replaced", 20)
+        loop.wait_heard()
+    assert not alive(first)
+    assert any("silent for" in record.getMessage() for record in caplog.records)
+
+
+def test_a_process_that_thaws_in_time_goes_on(plain_predictor):
+    loop = Loop(plain_predictor, mode="process")
+    with running(loop.top):
+        loop.selector.report(snr_db=12.0)
+        loop.wait_heard()
+        pid = loop.status()["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        loop.send(ack=False, n=5)
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGCONT)
+        until(lambda: loop.status()["samples"] == 5)
+        assert (loop.status()["pid"], loop.status()["restarts"]) == (pid, 0)
+
+
+ORPHAN = """
+import os, sys, time
+from gnuradio import gr, lighttune
+top, tuner = gr.top_block(), lighttune.tuner("amc", mode="process")
+top.msg_connect(tuner, "model", tuner, "decision")  # something to run
+top.start()
+while tuner.status()["service"] != "heard":
+    time.sleep(0.01)
+print(tuner.status()["pid"], tuner._learner._process.folder, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_process_ends_and_its_folder_goes_when_its_parent_is_killed():
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True) as parent:
+        pid, folder = parent.stdout.readline().split()
+        assert alive(int(pid))
+        assert Path(folder, "socket").exists()
+        parent.kill()
+    until(lambda: not alive(int(pid)), "the orphan to end")
+    until(lambda: not Path(folder).exists(), "its folder to go")
+
+
+def test_a_block_at_a_service_goes_on_with_its_last_weights_and_comes_back(plain_predictor, tmp_path):
+    endpoint = f"ipc://{tmp_path}/socket"
+    loop = Loop(plain_predictor, endpoint=endpoint, host="bench-a")
+    with running(loop.top):
+        loop.selector.report(snr_db=12.0)
+        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)  # the offline ones, so far
+        with ThreadedService(plain_predictor, endpoint) as service:
+            loop.wait_heard()
+            loop.send(ack=False, n=12)
+            until(lambda: loop.send(ack=False)["version"] >= 12)
+            assert service.count("feedbacks_total") >= 12
+        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)
+        assert loop.send(ack=True)["version"] >= 12
+        assert loop.selector.block.status()["tuner"] == "away"
+        assert loop.selector.block.status()["fallback_links"] == 0
+        with ThreadedService(plain_predictor, endpoint):  # with nothing learnt: it says so, and begins anew
+            loop.wait_heard()
+            until(lambda: loop.send(ack=False)["version"] < 12)
+    assert loop.status()["service"] == "away: stopped"
+
+
+def test_last_weights_that_no_longer_fit_hand_their_link_to_olla_until_the_tuner_is_back(
+    plain_predictor, tmp_path
+):
+    endpoint = f"ipc://{tmp_path}/socket"
+    loop = Loop(plain_predictor, endpoint=endpoint)
+    with running(loop.top):
+        for link in (0, 1):
+            loop.selector.report(link=link, snr_db=12.0)
+        until(lambda: loop.selector.block.status()["tuner"] == "away")
+        blocks = 0
+        while loop.send(ack=False, link=0)["version"] >= 0:  # every block fails: the channel is another one
+            blocks += 1
+            assert blocks < 80
+            loop.selector.settle("feedback")
+        assert blocks > 3  # one accident proves nothing
+        assert loop.send(ack=True, link=1)["version"] == 0
+        status = loop.selector.block.status()
+        assert status["mode"] == "olla: the tuner is away and the last weights no longer fit"
+        assert status["fallback_links"] == 1
+        with ThreadedService(plain_predictor, endpoint):
+            loop.wait_heard()
+            assert loop.send(ack=True, link=0)["version"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"mode": "fork"}, 'mode = \'fork\': give "thread" or "process"'),
+        ({"mode": "process", "endpoint": "tcp://127.0.0.1:1"}, "give one of them"),
+        ({"endpoint": "here"}, "endpoint = 'here'"),
+        ({"endpoint": "tcp://127.0.0.1:1", "host": "a b"}, "host = 'a b'"),
+        ({"mode": "process", "rule": "magic"}, "rule = 'magic'"),
+        ({"mode": "process", "trigger": lighttune.core.trigger.TriggerPolicy()}, "leave them out"),
+    ],
+)
+def test_a_bad_argument_is_named_with_its_remedy(plain_predictor, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        lighttune.tuner(plain_predictor, **arguments)
+
+
+def test_features_of_a_sample_reach_the_service_as_they_were(plain_predictor):
+    with ThreadedService(plain_predictor) as service:
+        bench = Bench(lighttune.tuner(plain_predictor, endpoint=service.endpoint), "model")
+        taken = []
+        learn = service.service.pool.tuner.learn_rows
+        service.service.pool.tuner.learn_rows = lambda *args: taken.append(args) or learn(*args)
+        with running(bench.top):
+            until(lambda: bench.block.status()["service"] == "heard")
+            features = np.linspace(-3, 30, N_FEATURES)
+            bench.post(
+                "decision", message(seq=5, link=9, mcs=7, bler=0.1, features=floats(features), version=0)
+            )
+            bench.post("feedback", message(seq=5, link=9, ack=True))
+            until(lambda: taken)
+    _, got, mcs, nack = taken[0]
+    assert got[0] == pytest.approx(features, abs=1e-5)
+    assert (mcs.tolist(), nack.tolist()) == ([7], [0.0])
