@@ -11,7 +11,7 @@ from . import _messages as m
 from ._block import MessageBlock
 from ._join import Sample
 
-_PUBLISH_S = 0.01  # a link's model is published 100 times a second at most
+_PUBLISH_S = 0.02  # a link's model is published 50 times a second at most: the selector takes the message
 _LINKS_IN_STATUS = 16
 
 

@@ -30,10 +30,7 @@ BEAT_S = 0.5
 """Every host hears from the service this often at least."""
 
 _FRAMES = 256  # that are received before the next batch is learnt
-_PUBLISH_S, _PUBLISHED = (
-    0.02,
-    256,
-)  # so many models go out so often at most: 50 a second of a link, some 30 MB/s
+_PUBLISH_S, _PUBLISHED = 0.02, 256  # so many models so often at most: 50 a second of a link, some 30 MB/s
 _WIDEST = 16 + 4096 * wire.SAMPLE.itemsize  # bytes of a message that is received at most
 
 
