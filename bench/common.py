@@ -20,6 +20,8 @@ from gnuradio.lighttune.core.trigger import TriggerPolicy
 from gnuradio.lighttune.core.tuner import Tuner
 from gnuradio.lighttune.sim import WORLDS, Trace, World, make_world, run_batch, stack, summary
 from gnuradio.lighttune.sim.batch import BatchAdapter, BatchLightTune
+from gnuradio.lighttune.sim.campaign_summary import interval
+from gnuradio.lighttune.sim.metrics import tuned_slots
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from protocol import FULL, SHIFTED, SHORT, VALIDATION_SEEDS, Size
@@ -28,17 +30,9 @@ Figures = dict[str, float]
 Results = dict[str, list[dict[str, Figures]]]
 ALL_WORLDS = tuple(WORLDS)
 
-# Two-sided 95 % quantiles of Student's t for 1 to 11 degrees of freedom; the normal's beyond.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201)
-
-
-def tuned_slots(trace: Trace) -> np.ndarray:
-    """Slots, all but the first, whose weights had just changed: bool, ``(n_links, n_slots - 1)``."""
-    return (np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)  # -1 to 0 is the first report
-
 
 def tuned_share(trace: Trace) -> float:
-    """Share of `tuned_slots`."""
+    """Share of `metrics.tuned_slots`."""
     return float(tuned_slots(trace).mean())
 
 
@@ -138,16 +132,6 @@ def light_tune(
     made = rule if isinstance(rule, str) else rule()
     tuner = Tuner(predictor, made, TriggerPolicy(**(trigger or {})), GuardPolicy(**(guards or {})), n)
     return BatchLightTune(predictor, n, SelectionPolicy(**(policy or {})), tuner if tuned else None, fallback)
-
-
-def interval(values: Iterable[float]) -> tuple[float, float]:
-    """Mean over seeds, and half the width of its 95 % interval (Student's t); NaN for a single seed."""
-    array = np.asarray(list(values), float)
-    n = len(array)
-    if n < 2:
-        return float(array.mean()), float("nan")
-    quantile = _T95[n - 2] if n - 2 < len(_T95) else 1.96
-    return float(array.mean()), float(quantile * array.std(ddof=1) / np.sqrt(n))
 
 
 def relative(

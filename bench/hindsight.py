@@ -31,7 +31,7 @@ class _Recorder(BatchLightTune):
 
     def select(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
         mcs, bler = super().select(slot)
-        self.features.append(self.decider.history.features(np.maximum(slot - self._measured_at, 1)))
+        self.features.append(self._sent[slot][0])
         self.sent.append(mcs.copy())
         return mcs, bler
 

@@ -9,7 +9,6 @@ import pytest
 from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.net import wire
-from gnuradio.lighttune.net.identity import fingerprint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,7 +112,7 @@ def test_a_message_that_is_too_long_is_not_sent():
 
 
 def test_a_fingerprint_tells_models_apart_and_knows_one_that_went_through_a_file(tmp_path, plain_predictor):
-    from gnuradio.lighttune.core.checkpoint import load_predictor, save_predictor
+    from gnuradio.lighttune.core.checkpoint import fingerprint, load_predictor, save_predictor
 
     save_predictor(plain_predictor, tmp_path / "model")
     assert fingerprint(load_predictor(tmp_path / "model")) == fingerprint(plain_predictor)

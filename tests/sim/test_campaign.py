@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from gnuradio.lighttune.core.checkpoint import load_model, save_predictor
+from gnuradio.lighttune.core.checkpoint import fingerprint, load_model, save_predictor
 from gnuradio.lighttune.sim import make_world, run_batch, summary
-from gnuradio.lighttune.sim.campaign import figures, fingerprint, run_cell, simulate
+from gnuradio.lighttune.sim.campaign import figures, run_cell, simulate
 from gnuradio.lighttune.sim.campaign_spec import parse, read_spec
 from gnuradio.lighttune.sim.peers import BatchOlla, BatchSalad
 

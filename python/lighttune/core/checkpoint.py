@@ -6,6 +6,7 @@ safetensors holds plain arrays and text: reading one runs no code, whoever wrote
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -60,6 +61,32 @@ def save_predictor(
         raise
 
 
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All tensors of a safetensors file by name, and its metadata.
+
+    Raises:
+        ValueError: it is truncated, or no such file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return tensors, file.metadata() or {}
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from error
+
+
+def fingerprint(predictor: Predictor) -> bytes:
+    """16 bytes that differ where two predictors do: table, features, sizes, encoder or offline weights."""
+    digest = hashlib.sha256(
+        repr((predictor.table.digest, NAMES, predictor.shape.layers, predictor.shape.width)).encode()
+    )
+    for field in fields(Encoder):
+        array = getattr(predictor.encoder, field.name)
+        digest.update(repr(array.shape).encode() + array.astype("<f4").tobytes())
+    digest.update(predictor.offline.astype("<f4").tobytes())
+    return digest.digest()[:16]
+
+
 def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Predictor:
     """Read a predictor.
 
@@ -80,13 +107,9 @@ def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Pr
             f"{path} has {path.stat().st_size} bytes: no LightTune model is larger than {_LARGEST_FILE}"
         )
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is truncated or not a safetensors file ({error}): fetch or train it anew"
-        ) from error
+        tensors, metadata = read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: fetch or train it anew") from error
     try:
         about = json.loads(metadata[_ABOUT])
         schema = about["schema"]

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..core.checkpoint import read_tensors
 from .identity import check_host
 from .journal import say
 from .metrics import Metrics
@@ -129,12 +129,7 @@ class StateFile:
             raise ValueError(
                 f"{path} has {path.stat().st_size} bytes, more than {self._limit} links can fill"
             )
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, TypeError, KeyError) as error:
-            raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from error
+        tensors, metadata = read_tensors(path)
         try:
             about = json.loads(metadata[_ABOUT])
             schema, kind, model, hosts = (about[key] for key in ("schema", "kind", "model", "hosts"))

@@ -27,9 +27,10 @@ from enum import IntEnum
 
 import numpy as np
 
+from ..core.checkpoint import fingerprint
 from ..core.features import N_FEATURES
 from ..core.predictor import Predictor
-from .identity import HOST_NAME, check_host, fingerprint
+from .identity import HOST_NAME, check_host
 
 SCHEMA = 1
 MAGIC = b"LTun"
@@ -92,7 +93,7 @@ class Hello:
             host of the same name.
         table: name of the model's MCS table, for messages.
         n_mcs, n_features, n_weights: sizes.
-        fingerprint: of the model (`identity.fingerprint`), 16 bytes.
+        fingerprint: of the model (`checkpoint.fingerprint`), 16 bytes.
     """
 
     host: str

@@ -28,7 +28,7 @@ from ..core.predictor import Predictor
 from .adapters import make_adapter
 from .batch import run_batch
 from .link import Trace
-from .metrics import summary
+from .metrics import summary, tuned_slots
 from .realise import World
 from .worlds import make_world
 
@@ -57,7 +57,7 @@ class Cell:
         feedback_delay_slots: as in `run_batch`.
         variant: the adapter.
         table: `McsTable.digest`.
-        model: `fingerprint` of the predictor; empty for adapters that only take its table.
+        model: 12 digits of the predictor's fingerprint; empty for adapters that only take its table.
         version: of this package.
     """
 
@@ -77,15 +77,6 @@ class Cell:
         content = [getattr(self, f.name) for f in fields(self) if f.name != "variant"]
         text = json.dumps([*content, self.variant.kind, self.variant.settings])
         return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def fingerprint(predictor: Predictor) -> str:
-    """Twelve hexadecimal digits that change with any weight of a predictor, or with its MCS table."""
-    digest = hashlib.sha256(predictor.table.digest.encode())
-    encoder = predictor.encoder
-    for array in (*(getattr(encoder, f.name) for f in fields(encoder)), predictor.offline):
-        digest.update(str(array.shape).encode() + np.ascontiguousarray(array, float).tobytes())
-    return digest.hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
@@ -108,8 +99,8 @@ def simulate(cell: Cell, predictor: Predictor) -> Trace:
 
 def figures(trace: Trace) -> dict[str, float]:
     """`metrics.summary`, and the shares of slots whose weights had just changed and that were probes."""
-    grown = (np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)  # -1 to 0: the first report
-    return summary(trace) | {"tuned": float(grown.mean()), "probed": float(trace.probe.mean())}
+    shares = {"tuned": float(tuned_slots(trace).mean()), "probed": float(trace.probe.mean())}
+    return summary(trace) | shares
 
 
 def run_cell(cell: Cell, predictor: Predictor) -> dict[str, Any]:

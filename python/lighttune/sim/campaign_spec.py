@@ -12,11 +12,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import load_model, shipped_models
+from ..core.checkpoint import fingerprint, load_model, shipped_models
 from ..core.mcs import McsTable
 from ..core.predictor import Predictor
 from .adapters import KINDS, complete
-from .campaign import Cell, Variant, fingerprint
+from .campaign import Cell, Variant
 from .worlds import WORLDS
 
 MAX_CELLS = 100_000
@@ -51,7 +51,7 @@ class Campaign:
 
     def cells(self) -> list[Cell]:
         """All cells; those that share a world of one seed follow each other."""
-        table, model = self.predictor.table.digest, fingerprint(self.predictor)
+        table, model = self.predictor.table.digest, fingerprint(self.predictor).hex()[:12]
         return [
             Cell(
                 world,

@@ -92,6 +92,11 @@ def summary(trace: Trace, slots: slice = slice(None)) -> dict[str, float]:
     return figures
 
 
+def tuned_slots(trace: Trace) -> np.ndarray:
+    """Slots, all but the first, whose weights had just changed: bool, ``(n_links, n_slots - 1)``."""
+    return (np.diff(trace.version, axis=1) > 0) & (trace.version[:, 1:] > 0)  # -1 to 0 is the first report
+
+
 def windowed(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """A curve over time: the mean over links and over windows that follow each other.
 
