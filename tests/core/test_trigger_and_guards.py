@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.core.guards import GuardPolicy, LossGuard, bounded, project
+from gnuradio.lighttune.core.guards import HELD, OFFLINE, STAY, GuardPolicy, LossGuard, bounded, project
 from gnuradio.lighttune.core.mcs import McsTable, sigmoid
 from gnuradio.lighttune.core.predictor import GAMMA, OFFSET, Shape
 from gnuradio.lighttune.core.trigger import Trigger, TriggerPolicy
@@ -152,22 +152,53 @@ def test_projection_keeps_the_calibration_within_its_bounds_and_leaves_what_lies
     assert np.allclose(inside.flat, before)
 
 
-def test_the_loss_guard_asks_for_a_rollback_when_the_tuned_weights_do_worse():
-    guard, row = LossGuard(GuardPolicy(), 1), np.array([0])
-    asked = [guard.update(row, np.array([0.6]), np.array([0.1]), np.array([0.0]))[0] for _ in range(64)]
-    assert not asked[0]
-    assert asked[-1]
+ONE = np.array([0])
 
 
-def test_a_link_that_is_rolled_back_again_and_again_rests_and_comes_back():
+def asked(guard: LossGuard, loss: float, offline: float, held: float, blocks: int = 1) -> list[int]:
+    """What the guard says after each of some blocks of the same log losses, in nats."""
+    return [int(guard.update(ONE, *(np.array([x]) for x in (loss, offline, held)))[0]) for _ in range(blocks)]
+
+
+@pytest.mark.parametrize(
+    ("offline", "held", "where"),
+    [(0.1, 0.6, OFFLINE), (0.6, 0.1, HELD), (0.2, 0.1, HELD), (0.1, 0.1, OFFLINE)],
+)
+def test_a_link_goes_back_to_the_earlier_weights_that_explain_its_outcomes_best(offline, held, where):
+    blocks = int(GuardPolicy().margin / 0.5) + 1
+    told = asked(LossGuard(GuardPolicy(), 1), 0.6, offline, held, blocks)
+    assert told[0] == STAY
+    assert where in told
+    assert (set(told) - {STAY}) == {where}
+
+
+def test_a_single_outcome_sends_no_link_back():
+    assert asked(LossGuard(GuardPolicy(), 1), 15.0, 0.0, 0.0) == [STAY]
+
+
+def test_a_link_that_goes_back_to_the_offline_weights_again_and_again_rests_and_comes_back():
     policy = GuardPolicy(rest=10)
-    guard, row = LossGuard(policy, 1), np.array([0])
+    guard = LossGuard(policy, 1)
     for _ in range(policy.max_rollbacks):
-        guard.rolled_back(row)
+        assert guard.resting[0] == 0
+        guard.rolled_back(ONE, np.array([OFFLINE]))
     assert guard.resting[0] == 10
-    for _ in range(10):
-        guard.update(row, np.array([0.1]), np.array([0.1]), np.array([0.0]))
+    asked(guard, 0.1, 0.1, 0.1, 10)
     assert guard.resting[0] == 0
+
+
+@pytest.mark.parametrize("redeems", ["tuned weights that did better", "a return to held ones"])
+def test_tuning_that_helps_in_between_clears_a_link_of_its_strikes(redeems):
+    policy = GuardPolicy()
+    guard = LossGuard(policy, 1)
+    for _ in range(4 * policy.max_rollbacks):
+        guard.rolled_back(ONE, np.array([OFFLINE]))
+        if redeems == "a return to held ones":
+            guard.rolled_back(ONE, np.array([HELD]))
+        else:
+            asked(guard, 0.1, 0.6, 0.1, int(policy.margin / 0.5) + 1)
+    assert guard.resting[0] == 0
+    assert guard.rollbacks[0] >= 4 * policy.max_rollbacks
 
 
 def test_a_guard_bound_that_is_not_positive_is_refused_by_name():

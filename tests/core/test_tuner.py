@@ -203,18 +203,44 @@ def test_links_that_rest_need_no_step(rng, plain_predictor):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-def test_the_weights_that_are_gone_back_to_are_the_last_good_ones(rng, plain_predictor):
-    """Tuned to a bias, then harmed: the link returns to what the tuning had reached, not to the start."""
-    features, mcs, ack, _ = samples(plain_predictor, rng, 600, 4.0)
+def run_through(tuner, predictor, rng, *biases: float, blocks: int = 600) -> list[tuple[int, float]]:
+    """Through stretches of reports that are off by ``biases`` dB: each one's updates, and the offset then."""
+    told = []
+    for bias in biases:
+        before = tuner.state(0).get("updates", 0)
+        features, mcs, ack, _ = samples(predictor, rng, blocks, bias)
+        for row in range(blocks):
+            tuner.learn(0, features[row], mcs[row], ack[row])
+        told.append((tuner.state(0)["updates"] - before, float(tuner.model(0)[1][OFFSET])))
+    return told
+
+
+def test_a_link_remembers_what_it_had_learnt_and_goes_back_without_tuning(rng, plain_predictor):
+    """Reports that are right, then 4 dB off, and so on in turn: only the first time must be learnt."""
     tuner = Tuner(plain_predictor)
-    for row in range(600):
+    (_, _), (learning, there), (_, back), (again, there_again), (_, back_again) = run_through(
+        tuner, plain_predictor, rng, 0.0, 4.0, 0.0, 4.0, 0.0
+    )
+    assert there < -1.5
+    assert there_again < -1.5
+    assert abs(back) < 1.0
+    assert abs(back_again) < 1.0
+    assert learning > 20
+    assert again < learning / 2
+    assert tuner.state(0)["rollbacks"] >= 3
+    assert tuner.state(0)["healthy"]
+
+
+def test_after_harm_a_link_has_the_weights_again_that_it_had_reached(rng, plain_predictor):
+    """Tuned to a bias, then harmed: what was learnt is not lost."""
+    tuner = Tuner(plain_predictor)
+    ((_, reached),) = run_through(tuner, plain_predictor, rng, 4.0)
+    assert reached < -1.5
+    features, mcs, ack, _ = samples(plain_predictor, rng, 600, 4.0)
+    sane, tuner.rule = tuner.rule, OfTheWholeBatch(LocalHead(offset_rate=-20.0))
+    tuner.trigger.active[:] = True
+    for row in range(3):
         tuner.learn(0, features[row], mcs[row], ack[row])
-    while tuner.learn(0, features[row], mcs[row], True)[0]:
-        pass  # the trigger comes to rest, and what was reached is held
-    reached, rollbacks = tuner.model(0)[1], tuner.state(0)["rollbacks"]
-    assert reached[OFFSET] < -1.5
-    tuner.rule, tuner.trigger.active[:] = OfTheWholeBatch(LocalHead(offset_rate=-20.0)), True
-    while tuner.state(0)["rollbacks"] == rollbacks:
-        row = rng.integers(400, 600)
-        tuner.learn(0, features[row], mcs[row], ack[row])
-    assert tuner.model(0)[1][OFFSET] == pytest.approx(reached[OFFSET], abs=0.5)
+    tuner.rule = sane
+    run_through(tuner, plain_predictor, rng, 4.0, blocks=300)
+    assert tuner.model(0)[1][OFFSET] == pytest.approx(reached, abs=1.5)

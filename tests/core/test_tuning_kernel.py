@@ -52,7 +52,7 @@ def assert_same(one: Tuner, other: Tuner) -> None:
     seed=st.integers(0, 2**32 - 1),
     rule=st.sampled_from((LocalHead(), ForwardForward(), LocalHead(layer_rate=5.0, offset_rate=3.0))),
     policy=st.sampled_from((TriggerPolicy(), TriggerPolicy(always=True), TriggerPolicy(on=4.0, hold=3))),
-    guards=st.sampled_from((GuardPolicy(), GuardPolicy(radius=0.5, margin=0.01, window=8, rest=20))),
+    guards=st.sampled_from((GuardPolicy(), GuardPolicy(radius=0.5, margin=0.5, rest=20))),
 )
 def test_the_compiled_tuner_learns_what_numpys_does(seed, rule, policy, guards):
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def test_every_branch_of_it_was_taken(rule, plain_predictor, rng):
     Tuning on noise is chaotic: what differs by rounding comes to differ by more. So both go on from the same
     state now and then.
     """
-    policy, guards = TriggerPolicy(on=5.0), GuardPolicy(margin=0.02, window=16, max_rollbacks=2, rest=50)
+    policy, guards = TriggerPolicy(on=5.0), GuardPolicy(margin=1.0, max_rollbacks=2, rest=50)
     compiled, reference = (make(plain_predictor, rule, policy, guards, LINKS) for make in (Tuner, in_numpy))
     links, rested = np.arange(LINKS), 0
     for slot, (features, mcs, ack) in enumerate(slots(plain_predictor, rng, 1500, np.linspace(-4, 4, LINKS))):
@@ -86,7 +86,7 @@ def test_every_branch_of_it_was_taken(rule, plain_predictor, rng):
             assert_same(compiled, reference)
             for name, array in compiled._arrays().items():
                 array[...] = reference._arrays()[name]
-    assert (compiled._updates > 50).all()
+    assert (compiled._updates > 20).all()
     assert compiled.trigger.fired.sum() > LINKS
     assert compiled.guard.rollbacks.sum() > 2
     assert rested > 50

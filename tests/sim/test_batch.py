@@ -208,7 +208,7 @@ def test_lighttune_chooses_and_tunes_as_its_twin_does(rule, delay, world, predic
 @pytest.mark.parametrize("fallback", [True, False])
 def test_lighttune_hands_over_to_olla_and_takes_over_again_as_its_twin_does(fallback, world, predictor):
     policy = SelectionPolicy("target", bler_target=0.2)
-    nervous = GuardPolicy(window=8.0, margin=0.01, max_rollbacks=1, rest=60)
+    nervous = GuardPolicy(margin=0.1, max_rollbacks=1, rest=60)
 
     def tuner(links: int) -> Tuner:
         return Tuner(predictor, "local_head", TriggerPolicy(always=True), nervous, links)

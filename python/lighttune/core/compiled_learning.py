@@ -63,7 +63,7 @@ class CompiledLearning:
         reading = self._read(features) if len(rows) < _MANY else tuner.predictor.encoder(features)
         kernel.learn(
             model.table, model.sizes, self._offline, self._rule, self._policy, self._guards,
-            tuner._flat, tuner._held, tuner._moved, tuner._version, tuner._samples, tuner._updates,
+            tuner._flat, tuner._held, tuner._version, tuner._samples, tuner._updates,
             *(getattr(trigger, name) for name in kernel.TRIGGER_STATE),
             *(getattr(guard, name) for name in kernel.GUARD_STATE),
             np.ascontiguousarray(rows, np.int64), features[:, LENGTH].copy(),

@@ -34,9 +34,9 @@ from dataclasses import dataclass
 import numpy as np
 
 SHIFTS_DB = np.array([-3.0, -1.5, 1.5, 3.0])
-_LARGEST_LOGIT = 8.0
-_LARGEST_LOSS = 5.0  # of evidence, by one outcome that the predictor foresaw
-_LARGEST_GAIN = 2.5  # by one against all odds: an accident, that alone must not fire at any alert
+LARGEST_LOGIT = 8.0
+LARGEST_LOSS = 5.0  # of evidence, by one outcome that the predictor foresaw
+LARGEST_GAIN = 2.5  # by one against all odds: an accident, that alone must not fire at any alert
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class TriggerPolicy:
             raise ValueError(f"hold = {self.hold!r}: give 0 blocks or more")
 
 
+def page_sum(evidence: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Page's cumulative sum after one more log-likelihood ratio ``step``; both in nats, of any shape."""
+    return np.maximum(evidence + np.clip(step, -LARGEST_LOSS, LARGEST_GAIN), 0.0)
+
+
 class Trigger:
     """The evidence against the predictors of ``capacity`` links, addressed by row."""
 
@@ -108,11 +113,11 @@ class Trigger:
         policy = self.policy
         sign = (1.0 - 2.0 * nack)[:, None]
         alternatives = np.empty((len(rows), len(SHIFTS_DB) + 1))
-        logit = np.minimum(np.maximum(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)
+        logit = np.minimum(np.maximum(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
         alternatives[:, :-1] = logit[:, None] - scale[:, None] * SHIFTS_DB
         alternatives[:, -1] = 0.5 * logit
         step = np.logaddexp(0.0, sign * logit[:, None]) - np.logaddexp(0.0, sign * alternatives)
-        evidence = np.maximum(self.evidence[rows] + np.clip(step, -_LARGEST_LOSS, _LARGEST_GAIN), 0.0)
+        evidence = page_sum(self.evidence[rows], step)
         largest = evidence.max(axis=1)
         alert = self.alert[rows]
         watched = np.maximum(alert, self.newness[rows])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .compiled_learning import CompiledLearning
-from .guards import GuardPolicy, LossGuard, bounded, project
+from .guards import HELD, OFFLINE, STAY, GuardPolicy, LossGuard, bounded, log_loss, project
 from .mcs import sigmoid
 from .predictor import OFFSET, Activations, Predictor, Reading, Weights
 from .rules import ForwardForward, LocalHead, Outcome, Rule, make_rule
@@ -67,7 +67,6 @@ class Tuner:
         self._version = np.zeros(max_links, np.int64)
         self._samples = np.zeros(max_links, np.int64)
         self._updates = np.zeros(max_links, np.int64)
-        self._moved = np.zeros(max_links, bool)  # the weights are others than the held ones
         self.trigger = Trigger(trigger or TriggerPolicy(), max_links)
         self.guard = LossGuard(self.guards, max_links)
         self.compiled_up_to = compiled_up_to
@@ -82,7 +81,6 @@ class Tuner:
             row = self._free.pop() if self._free else len(self._rows)
             self._rows[link] = row
             self._flat[row] = self._held[row] = self._offline.flat
-            self._moved[row] = False
         return row
 
     def rows(self, links: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -158,21 +156,19 @@ class Tuner:
         weights = Weights(self.predictor.shape, self._flat[rows])
         sent, encoded = mcs[:, None], self.predictor.encoder(features)
         act = self.predictor.forward(weights, features, sent, encoded)
-        bler = sigmoid(act.logit[:, 0])
-        offline_bler = sigmoid(self.predictor.forward(self._offline, features, sent, encoded).logit[:, 0])
+        held = Weights(self.predictor.shape, self._held[rows])
+        earlier = (self.predictor.forward(w, features, sent, encoded) for w in (self._offline, held))
+        losses = (log_loss(sigmoid(by.logit[:, 0]), nack) for by in (act, *earlier))
         self._samples[rows] += 1
         was_resting = self.guard.resting[rows] > 0
         tune = self.trigger.update(rows, act.logit[:, 0], act.scale[:, 0], nack)
-        worse = self.guard.update(rows, bler, offline_bler, nack)
+        where = self.guard.update(rows, *losses)
+        worse = where != STAY
         tune &= ~worse & (self.guard.resting[rows] == 0)
         if tune.any():
             self._step(rows, tune, weights, act, Outcome(features, sent, encoded, nack))
         if worse.any():
-            self._roll_back(rows[worse])
-        # What has lately done no worse than the offline weights is worth going back to.
-        good = rows[~tune & self._moved[rows] & (self.guard.excess[rows] <= 0)]
-        if good.size:
-            self._held[good], self._moved[good] = self._flat[good], False
+            self._roll_back(rows[worse], where[worse])
         return tune | worse | (was_resting != (self.guard.resting[rows] > 0))
 
     def _step(
@@ -197,21 +193,21 @@ class Tuner:
             self._flat[rows] = weights.flat
         else:
             self._flat[rows[kept]] = weights.flat[kept]
-        self._moved[rows[kept]] = True
         self._updates[rows[tune]] += 1
         self._version[rows[tune]] += 1
         if not finite[tune].all():
-            self._roll_back(rows[tune & ~finite])
+            insane = rows[tune & ~finite]
+            self._roll_back(insane, np.full(len(insane), OFFLINE))
 
-    def _roll_back(self, rows: np.ndarray) -> None:
-        self._flat[rows] = self._held[rows]
-        self._held[rows] = self._offline.flat  # a second rollback goes all the way
-        self._moved[rows] = True
+    def _roll_back(self, rows: np.ndarray, where: np.ndarray) -> None:
+        left = self._flat[rows]
+        self._flat[rows] = np.where((where == HELD)[:, None], self._held[rows], self._offline.flat)
+        self._held[rows] = left
         self._version[rows] += 1
         self.trigger.forget(rows)
-        self.guard.rolled_back(rows)
+        self.guard.rolled_back(rows, where)
         resting = rows[self.guard.resting[rows] > 0]
-        self._flat[resting] = self._offline.flat
+        self._flat[resting] = self._held[resting] = self._offline.flat
 
     def model(self, link: int) -> tuple[int, np.ndarray, bool]:
         """Version, weights (copy, float32, ``(n_weights,)``) and health of a link's model."""
@@ -246,7 +242,6 @@ class Tuner:
         """All that is kept of a link, by name: arrays with a row for each."""
         arrays: dict[str, np.ndarray] = {"weights": self._flat, "held": self._held}
         arrays |= {"version": self._version, "samples": self._samples, "updates": self._updates}
-        arrays |= {"moved": self._moved}
         for part, owner in (("trigger", self.trigger), ("guard", self.guard)):
             for name, array in vars(owner).items():
                 if isinstance(array, np.ndarray) and array.shape[:1] == (self.max_links,):

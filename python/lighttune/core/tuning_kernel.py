@@ -14,6 +14,7 @@ import math
 import numba
 import numpy as np
 
+from . import guards as gd
 from . import trigger as tr
 from .compiled import compiler
 from .kernel import (
@@ -41,26 +42,34 @@ FIRST_ORDER = OFFSET + 1  # of the orders' offsets among the weights; the layers
 RULE = ("offset_rate", "order_rate", "gamma_rate", "layer_rate", "theta")
 TRIGGER = ("on", "again", "memory", "rise", "trial", "off", "hold", "always")
 GUARDS = (
-    "max_step", "max_step_db", "radius", "max_offset_db", "max_order_db", "max_gamma", "window", "margin",
+    "max_step", "max_step_db", "radius", "max_offset_db", "max_order_db", "max_gamma", "margin",
     "max_rollbacks", "rest",
 )  # fmt: skip
 TRIGGER_STATE = ("evidence", "alert", "newness", "active", "held", "fired")
-GUARD_STATE = ("excess", "strikes", "rollbacks", "resting")
+GUARD_STATE = ("evidence", "strikes", "rollbacks", "resting")
 OFFSET_RATE, ORDER_RATE, GAMMA_RATE, LAYER_RATE, THETA, BY_GOODNESS = range(6)
 ON, AGAIN, MEMORY, RISE, TRIAL, OFF, HOLD, ALWAYS = range(8)
-MAX_STEP, MAX_STEP_DB, RADIUS, MAX_OFFSET_DB, MAX_ORDER_DB, MAX_GAMMA, WINDOW, MARGIN = range(8)
-MAX_ROLLBACKS, REST = 8, 9
+MAX_STEP, MAX_STEP_DB, RADIUS, MAX_OFFSET_DB, MAX_ORDER_DB, MAX_GAMMA, MARGIN, MAX_ROLLBACKS = range(8)
+REST = 8
 
 # Rows of the scratch: the layers' logits; then, one row for each layer, inputs, units, and the steps of units
 # and of labels; and one that nobody reads.
 _Z, _R = range(2)
 
 _SHIFTS = tuple(tr.SHIFTS_DB.tolist())
-_LARGEST_LOGIT, _LARGEST_LOSS, _LARGEST_GAIN = tr._LARGEST_LOGIT, tr._LARGEST_LOSS, tr._LARGEST_GAIN
+_LARGEST_LOGIT, _LARGEST_LOSS, _LARGEST_GAIN = tr.LARGEST_LOGIT, tr.LARGEST_LOSS, tr.LARGEST_GAIN
+_STAY, _OFFLINE, _HELD, _ROUNDING = gd.STAY, gd.OFFLINE, gd.HELD, gd._ROUNDING
 _FLAGS, _COUNTS = numba.boolean[::1], numba.int64[::1]
 
 _compiled = compiler(
-    "features", "kernel", "predictor", "selection", "trigger", nogil=True, fastmath={"reassoc", "contract"}
+    "features",
+    "guards",
+    "kernel",
+    "predictor",
+    "selection",
+    "trigger",
+    nogil=True,
+    fastmath={"reassoc", "contract"},
 )
 
 
@@ -121,6 +130,12 @@ def _forward(
     return total / layers
 
 
+@_compiled(numba.float64(numba.float64, numba.float64))
+def _page_sum(evidence: float, step: float) -> float:
+    """`trigger.page_sum`."""
+    return max(evidence + min(max(step, -_LARGEST_LOSS), _LARGEST_GAIN), 0.0)
+
+
 @_compiled(
     numba.boolean(
         VECTOR, VECTOR, numba.int64, VECTOR, VECTOR, _FLAGS, _COUNTS, _COUNTS,
@@ -145,8 +160,7 @@ def _triggered(
     loss, largest = _softplus(sign * logit), 0.0
     for i in range(len(_SHIFTS) + 1):
         other = logit - scale * _SHIFTS[i] if i < len(_SHIFTS) else 0.5 * logit
-        step = min(max(loss - _softplus(sign * other), -_LARGEST_LOSS), _LARGEST_GAIN)
-        evidence[i] = max(evidence[i] + step, 0.0)
+        evidence[i] = _page_sum(evidence[i], loss - _softplus(sign * other))
         largest = max(largest, evidence[i])
     fire = largest > policy[ON] - (policy[ON] - policy[AGAIN]) * max(alert[row], newness[row])
     newness[row] *= math.exp(-1.0 / policy[TRIAL])
@@ -166,6 +180,31 @@ def _triggered(
 @_compiled(numba.float64(numba.float64, numba.float64))
 def _log_loss(bler: float, nack: float) -> float:
     return -math.log(bler if nack > 0.5 else 1.0 - bler)
+
+
+@_compiled(
+    numba.int64(
+        VECTOR, VECTOR, numba.int64, _COUNTS, numba.float64, numba.float64, numba.float64
+    )
+)  # fmt: skip
+def _weighed(
+    guards: np.ndarray,
+    evidence: np.ndarray,
+    row: int,
+    strikes: np.ndarray,
+    loss: float,
+    offline_loss: float,
+    held_loss: float,
+) -> int:
+    """`guards.LossGuard.update`, but for the rest."""
+    evidence[0] = _page_sum(evidence[0], loss - offline_loss)
+    evidence[1] = _page_sum(evidence[1], loss - held_loss)
+    evidence[2] = _page_sum(evidence[2], offline_loss - loss)
+    if evidence[2] > guards[MARGIN]:
+        strikes[row] = 0
+    if max(evidence[0], evidence[1]) <= guards[MARGIN]:
+        return _STAY
+    return _HELD if evidence[1] > evidence[0] + _ROUNDING else _OFFLINE
 
 
 @_compiled(
@@ -287,9 +326,9 @@ def _stepped(
 @_compiled(
     numba.void(
         MATRIX, SIZES, VECTOR, VECTOR, VECTOR, VECTOR,
-        MATRIX, MATRIX, _FLAGS, _COUNTS, _COUNTS, _COUNTS,
+        MATRIX, MATRIX, _COUNTS, _COUNTS, _COUNTS,
         MATRIX, VECTOR, VECTOR, _FLAGS, _COUNTS, _COUNTS,
-        VECTOR, _COUNTS, _COUNTS, _COUNTS,
+        MATRIX, _COUNTS, _COUNTS, _COUNTS,
         _COUNTS, VECTOR, MATRIX, MATRIX, MATRIX, MATRIX, _COUNTS, VECTOR, MATRIX, VECTOR, _FLAGS,
     )
 )  # fmt: skip
@@ -302,7 +341,6 @@ def learn(
     guards: np.ndarray,
     flat: np.ndarray,
     held: np.ndarray,
-    moved: np.ndarray,
     version: np.ndarray,
     samples: np.ndarray,
     updates: np.ndarray,
@@ -312,7 +350,7 @@ def learn(
     active: np.ndarray,
     quiet: np.ndarray,
     fired: np.ndarray,
-    excess: np.ndarray,
+    earlier: np.ndarray,
     strikes: np.ndarray,
     rollbacks: np.ndarray,
     resting: np.ndarray,
@@ -329,7 +367,7 @@ def learn(
     changed: np.ndarray,
 ) -> None:
     """`tuner.Tuner.learn_rows`; ``policy`` and from ``evidence`` to ``fired`` are the trigger's, ``guards``
-    and from ``excess`` to ``resting`` the guard's."""
+    and from ``earlier`` to ``resting`` the guard's."""
     for i in range(len(rows)):
         row, m, n = rows[i], mcs[i], nack[i]
         weights, q = flat[row], int(table[ORDER, m])
@@ -339,6 +377,9 @@ def learn(
         margin += slope * length_logit[i] - mu_db[i, q]
         t = math.exp(offline[GAMMA]) * steepness * (margin - offline[FIRST_ORDER + q] - offline[OFFSET])
         offline_loss = _log_loss(sigmoid(_forward(offline, sizes, x[i], t, k, work)), n)
+        left = held[row]
+        t = math.exp(left[GAMMA]) * steepness * (margin - left[FIRST_ORDER + q] - left[OFFSET])
+        held_loss = _log_loss(sigmoid(_forward(left, sizes, x[i], t, k, work)), n)
         scale = math.exp(weights[GAMMA]) * steepness
         t = scale * (margin - weights[FIRST_ORDER + q] - weights[OFFSET])
         logit = _forward(weights, sizes, x[i], t, k, work)
@@ -346,36 +387,32 @@ def learn(
         samples[row] += 1
         rested = resting[row] > 0
         tune = _triggered(policy, evidence[row], row, alert, newness, active, quiet, fired, logit, scale, n)
-        excess[row] += (_log_loss(sigmoid(logit), n) - offline_loss - excess[row]) / guards[WINDOW]
+        where = _weighed(
+            guards, earlier[row], row, strikes, _log_loss(sigmoid(logit), n), offline_loss, held_loss
+        )
         resting[row] = max(resting[row] - 1, 0)
-        if excess[row] < -guards[MARGIN]:
-            strikes[row] = 0
-        worse = excess[row] > guards[MARGIN]
+        worse = where != _STAY
         tune = tune and not worse and resting[row] == 0
-        fall = worse
         if tune:
             updates[row] += 1
             version[row] += 1
             if _stepped(rule, guards, weights, offline, sizes, q, t, k, scale, n, work, fresh):
                 weights[:] = fresh
-                moved[row] = True
             else:
-                fall = True
-        if fall:
-            weights[:] = held[row]
-            held[row] = offline  # a second rollback goes all the way
-            moved[row] = True
+                where = _OFFLINE
+        if where != _STAY:
+            fresh[:] = held[row] if where == _HELD else offline
+            held[row] = weights
+            weights[:] = fresh
             version[row] += 1
             evidence[row] = 0.0
+            earlier[row] = 0.0
             rollbacks[row] += 1
-            strikes[row] += 1
-            excess[row] = 0.0
+            strikes[row] = strikes[row] + 1 if where == _OFFLINE else 0
             if strikes[row] >= guards[MAX_ROLLBACKS]:
                 resting[row] = int(guards[REST])
                 strikes[row] = 0
             if resting[row] > 0:
+                held[row] = offline
                 weights[:] = offline
-        if not tune and moved[row] and excess[row] <= 0.0:
-            held[row] = weights
-            moved[row] = False
         changed[i] = tune or worse or rested != (resting[row] > 0)
