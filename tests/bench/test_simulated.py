@@ -50,6 +50,7 @@ def test_training_validation_and_test_seeds_are_disjoint():
         *range(4001, 4009),
         *range(5001, 5009),
         *range(6001, 6009),
+        *range(7001, 7009),
         *range(90001, 90005),
     }
     assert not set(seeds[1:]) & looked_at

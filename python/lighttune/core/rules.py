@@ -73,7 +73,7 @@ class _LayerLocal(ABC):
 
     offset_rate: float = 0.1
     order_rate: float = 0.1
-    gamma_rate: float = 0.01
+    gamma_rate: float = 0.003  # with 0.01 goodput is 0.2 % higher, the error of MCS not sent too
     layer_rate: float = 0.03
 
     def direction(
