@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""LightTune over a USRP: transmitter and receiver at one host, on two channels of a device or on two devices.
+
+The same flowgraph as usrp_one_host.grc. Read docs/usrp.md before you transmit. Status goes to the terminal.
+"""
+
+import argparse
+import time
+
+from gnuradio import blocks, gr, lighttune
+
+AMPLITUDE = 0.2  # of full scale, RMS: OFDM's peaks are 12 dB higher, and must not clip
+TIMEOUT_S = 0.5  # a verdict that takes longer does not come
+
+
+class usrp_one_host(gr.top_block):
+    """One packet of 128 random bytes every ``period_ms``."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__("LightTune over a USRP, one host")
+        self.traffic = lighttune.packet_source(128, args.period_ms * 1e-3, args.packets)
+        self.selector = lighttune.mcs_selector(model="amc")
+        self.tuner = lighttune.tuner(model="amc")
+        self.modulator = lighttune.amc_tx(amplitude=AMPLITUDE, gap_samples=200, length_tag="packet_len")
+        self.usrp_tx = lighttune.usrp_tx(
+            uhd_args=args.uhd_args,
+            samp_rate=args.samp_rate,
+            freq_hz=args.freq,
+            gain_db=args.tx_gain,
+            antenna=args.tx_antenna,
+            channel=args.tx_channel,
+            clock_source=args.clock_source,
+            loopback=args.loopback,
+        )
+        self.usrp_rx = lighttune.usrp_rx(
+            uhd_args=args.rx_uhd_args or args.uhd_args,
+            samp_rate=args.samp_rate,
+            freq_hz=args.freq,
+            gain_db=args.rx_gain,
+            antenna=args.rx_antenna,
+            channel=args.rx_channel,
+            clock_source=args.clock_source,
+            loopback=args.loopback,
+        )
+        self.demodulator = lighttune.amc_rx(samp_rate=args.samp_rate)
+        self.acks = lighttune.ack_merge(timeout_s=TIMEOUT_S)
+        self.show = blocks.message_debug()
+
+        self.connect(self.modulator, self.usrp_tx)
+        self.connect(self.usrp_rx, self.demodulator)
+
+        self.msg_connect(self.traffic, "pdu_out", self.selector, "pdu_in")
+        self.msg_connect(self.selector, "pdu_out", self.modulator, "pdu_in")
+        self.msg_connect(self.selector, "decision", self.acks, "decision")
+        self.msg_connect(self.selector, "decision", self.tuner, "decision")
+        self.msg_connect(self.demodulator, "csi", self.selector, "csi")
+        self.msg_connect(self.demodulator, "feedback", self.acks, "feedback")
+        self.msg_connect(self.acks, "feedback", self.selector, "feedback")
+        self.msg_connect(self.acks, "feedback", self.tuner, "feedback")
+        self.msg_connect(self.tuner, "model", self.selector, "model")
+        for block in (self.selector, self.tuner, self.usrp_tx, self.usrp_rx):
+            self.msg_connect(block, "status", self.show, "print")
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--uhd-args", default="", help="the device, as serial=30AD123 (default: any)")
+    add("--rx-uhd-args", default="", help="the receiver's, if it is another one")
+    add("--samp-rate", type=float, default=1e6, help="samples per second (default: %(default)g)")
+    add("--freq", type=float, default=915e6, help="centre frequency in Hz (default: %(default)g)")
+    add("--tx-gain", type=float, default=0.0, help="in dB (default: %(default)g)")
+    add("--rx-gain", type=float, default=0.0, help="in dB (default: %(default)g)")
+    add("--tx-antenna", default="", help="antenna port, as TX/RX (default: the radio's)")
+    add("--rx-antenna", default="", help="antenna port, as RX2 (default: the radio's)")
+    add("--tx-channel", type=int, default=0, help="which of the radio's channels (default: %(default)s)")
+    add("--rx-channel", type=int, default=1, help="(default: %(default)s)")
+    add("--clock-source", default="", help="internal or external (default: as it is)")
+    add("--period-ms", type=float, default=10.0, help="one packet so often (default: %(default)s)")
+    add("--seconds", type=float, default=5.0, help="how long to run (default: %(default)s)")
+    add("--packets", type=int, default=0, help="or how many packets to send")
+    add(
+        "--loopback",
+        nargs="?",
+        const="tcp://127.0.0.1:5558",
+        default="",
+        metavar="ENDPOINT",
+        help="dry run: a fading channel in the radio's place, its samples over this (%(const)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = arguments()
+    flowgraph = usrp_one_host(args)
+    flowgraph.start()
+    if args.packets:
+        while flowgraph.traffic.sent < args.packets:
+            time.sleep(0.01)
+        time.sleep(1.0)  # until the last verdicts are in
+    else:
+        time.sleep(args.seconds)
+    flowgraph.stop()
+    flowgraph.wait()
+
+
+if __name__ == "__main__":
+    main()
