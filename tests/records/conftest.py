@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A log of the reference modem's link, made by a real flowgraph."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from gnuradio import lighttune
+
+from flowgraph import running, until
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+BLOCKS = 400
+
+
+def loopback():
+    """The example's flowgraph, with a packet every 5 ms."""
+    spec = importlib.util.spec_from_file_location("loopback", EXAMPLES / "loopback_lighttune.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    top = module.loopback_lighttune()
+    top.ticks.set_period(5)
+    return top
+
+
+def tap(top, block):
+    """Connect the link's messages to a telemetry or a recorder block."""
+    for source, port in ((top.rx, "csi"), (top.selector, "decision"), (top.acks, "feedback"),
+                         (top.tuner, "model"), (top.selector, "status"), (top.tuner, "status"),
+                         (top.rx, "status")):  # fmt: skip
+        top.msg_connect(source, port, block, port)
+
+
+@pytest.fixture(scope="session")
+def ofdm_log(tmp_path_factory):
+    """Folder of a log with one session of `BLOCKS` blocks or more, rotated at least once; and what the blocks
+    of the flowgraph counted."""
+    folder = tmp_path_factory.mktemp("ofdm")
+    top = loopback()
+    recorder = lighttune.recorder(folder, model="amc", rotate_s=1.0)
+    tap(top, recorder)
+    with running(top):
+        until(lambda: top.selector.status().get("acks", 0) >= BLOCKS, "the packets", 60)
+    return folder, {block: getattr(top, block).status() for block in ("selector", "acks")}, recorder.status()
