@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The panel in a real window on a real X server shows the numbers that the blocks have."""
+
+import inspect
+import math
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pmt
+import pytest
+import yaml
+from gnuradio import lighttune
+
+from display import start_xvfb
+from flowgraph import WAIT_S, Bench, Collector, floats, message, post, running
+from loop import Loop
+
+DEFINITION = Path(__file__).resolve().parents[2] / "grc" / "lighttune_panel.block.yml"
+
+
+@pytest.fixture(scope="session")
+def application():
+    os.environ.update(start_xvfb())
+    from PyQt5 import QtWidgets
+
+    application = QtWidgets.QApplication(sys.argv[:1])
+    assert application.platformName() == "xcb"
+    return application
+
+
+@pytest.fixture
+def show(application):
+    """``show(condition)`` runs the window until the condition holds; ``show(seconds=...)`` for a time."""
+
+    def run(condition=lambda: False, seconds=None):
+        end_s = time.monotonic() + (WAIT_S if seconds is None else seconds)
+        while not condition():
+            if time.monotonic() > end_s:
+                assert seconds is not None, "waited in vain"
+                return
+            application.processEvents()
+            time.sleep(0.01)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_fault_while_painting(recwarn):
+    """pyqtgraph turns what goes wrong in Qt's paint events into warnings."""
+    yield
+    assert not [w for w in recwarn if "exception" in str(w.message)]
+
+
+@pytest.fixture
+def bench(application):
+    bench = Bench(lighttune.panel(update_hz=50))
+    bench.block.qwidget().show()
+    with running(bench.top):
+        yield bench
+    bench.block.qwidget().close()
+
+
+def texts(widget, tile):
+    return widget.tiles[tile].value.text(), widget.tiles[tile].note.text()
+
+
+def test_the_window_shows_what_the_link_does(application, show):
+    top, panel = Loop(snr_db=16.5), lighttune.panel(title="In a test")
+    top.watched_by(panel)
+    widget = panel.qwidget()
+    widget.show()
+    decided = Collector()
+    top.msg_connect(top.selector, "decision", decided, "in")
+
+    with running(top):
+        show(lambda: top.send() >= 300)
+        show(lambda: panel.view.links[0].decisions == top.selector.status()["decisions"])
+        show(lambda: top.acks.status()["waiting"] == 0)
+    show(seconds=0.5)  # the last status, and the last picture
+    selector, link, decisions = top.selector.status(), panel.view.links[0], decided.dicts()
+
+    assert widget.isVisible()
+    assert texts(widget, "mcs")[0] == str(decisions[-1]["mcs"])
+    assert texts(widget, "mcs")[1].startswith(("QPSK", "16-QAM", "64-QAM"))
+    assert (link.acks, link.nacks) == (selector["acks"], selector["nacks"])
+    assert link.decisions == selector["decisions"]
+    share, note = texts(widget, "observed")
+    failed = int(re.match(r"(\d+) of 200 blocks failed$", note)[1])
+    assert share == f"{failed / 2:.1f} %"
+    predicted = np.mean([d["bler"] for d in decisions[-200:]])
+    shown = float(texts(widget, "predicted")[0].removesuffix(" %"))
+    assert shown == pytest.approx(100 * predicted, abs=0.051)  # it has one decimal
+    assert float(texts(widget, "snr")[0].removesuffix(" dB")) == pytest.approx(16.5, abs=1.5)
+    assert texts(widget, "trigger")[0] in ("at rest", "tuning")
+    assert texts(widget, "decider") == ("model", f"model version {decisions[-1]['version']}")
+    assert texts(widget, "drops")[0] == str(sum(panel.view.drops.values()))
+
+    x, y = widget.points.getData()
+    assert 100 < len(x) <= 512
+    assert np.mean(x**2 + y**2) == pytest.approx(1, abs=0.2)  # the amplitude is that of the ideal points
+    assert "packet" in widget.constellation.getPlotItem().titleLabel.text
+    picture = widget.grab().toImage()
+    assert (picture.width(), picture.height()) == (widget.width(), widget.height())
+    assert len({picture.pixel(i, i) for i in range(min(picture.width(), picture.height()))}) > 5
+
+
+def decide(bench, link, seq, version=2):
+    bench.post(
+        "decision",
+        message(link=link, seq=seq, mcs=3, bler=0.25, features=floats([]), version=version, bits=800),
+    )
+
+
+def test_every_link_can_be_chosen(bench, show):
+    for link, snr_db in ((0, 3.0), (7, 21.0)):
+        bench.post("csi", message(link=link, snr_db=snr_db))
+    widget = bench.block.qwidget()
+    show(lambda: widget.chooser.count() == 2)
+    assert texts(widget, "snr")[0] == "3.0 dB"
+    widget.chooser.setCurrentIndex(1)
+    widget.chooser.activated.emit(1)
+    show(lambda: texts(widget, "snr")[0] == "21.0 dB")
+    assert bench.block.status()["shown"] == 7
+
+
+def test_a_fallback_is_told_with_its_reason(bench, show):
+    widget = bench.block.qwidget()
+    decide(bench, 0, 1)
+    show(lambda: texts(widget, "decider") == ("model", "model version 2"))
+    bench.post("status", message(block="mcs_selector", mode="olla: weights not finite", dropped={}))
+    decide(bench, 0, 2, version=-1)
+    show(lambda: texts(widget, "decider") == ("OLLA", "weights not finite"))
+    wide = widget.minimumSizeHint().width()
+    bench.post("status", message(block="mcs_selector", mode="olla: " + 400 * "x", dropped={}))
+    show(lambda: texts(widget, "decider") == ("OLLA", 400 * "x"))
+    assert widget.minimumSizeHint().width() == wide  # a long reason does not widen the window
+
+
+def test_nothing_heard_is_shown_as_such(bench, show):
+    widget = bench.block.qwidget()
+    show(lambda: widget.heard.text() == "no message yet")
+    assert texts(widget, "mcs")[0] == texts(widget, "snr")[0] == texts(widget, "observed")[0] == "\u2013"
+    bench.post("csi", message(snr_db=3.0))
+    show(lambda: "live" in widget.heard.text())
+    show(lambda: "no message for" in widget.heard.text())
+
+
+def test_bad_messages_are_counted_and_the_window_goes_on(bench, show):
+    points = pmt.init_c32vector(3, [1, complex(math.nan, 0), 1j])
+    bad = {
+        "csi": [pmt.PMT_T, message(snr_db=math.nan)],
+        "decision": [message(seq=1, mcs="high", bler=0.5, features=floats([]))],
+        "feedback": [message(seq=1, ack=1)],
+        "status": [message(block=3), pmt.intern("status")],
+        "constellation": [
+            pmt.PMT_NIL,
+            points,
+            pmt.cons(pmt.PMT_T, points),
+            pmt.cons(message(link=-1), points),
+        ],
+    }
+    for port, messages in bad.items():
+        for item in messages:
+            bench.post(port, item)
+    n = sum(map(len, bad.values()))
+    show(lambda: sum(bench.block.status()["dropped"].values()) == n)
+    dropped = bench.block.status()["dropped"]
+    assert dropped["csi: snr_db not finite"] == 1
+    assert not [cause for cause in dropped if "internal" in cause]
+    bench.post("constellation", pmt.cons(message(seq=5), points))  # what is not finite is left out
+    show(lambda: len(bench.block.qwidget().points.getData()[0]) == 2)
+
+
+def test_text_of_messages_is_not_taken_for_markup(bench, show):
+    bench.post("status", message(block="tuner", dropped={"<b>cause</b>": 3}))
+    label = bench.block.qwidget().tiles["drops"].note
+    show(lambda: label.text() == "most: tuner, <b>cause</b>")
+    assert label.textFormat() == 0  # plain
+
+
+def test_buffers_are_bounded_while_the_window_hangs(bench, show):
+    for n in range(8200):
+        post(bench.block, "csi", message(snr_db=float(n % 30)))
+        if n % 2000 == 0:
+            time.sleep(0.05)  # GNU Radio's own queue holds 8192 messages
+    deadline_s = time.monotonic() + WAIT_S
+    while bench.block.counters["csi"] < 8200 and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert bench.block.status()["dropped"] == {"buffer: overflow": 8200 - 8192}
+    show(lambda: bench.block.view.links)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"link": -1}, {"link": 65536}, {"update_hz": 0.5}, {"update_hz": math.nan}]
+)
+def test_a_bad_argument_is_named(application, arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        lighttune.panel(**arguments)
+
+
+def test_grc_s_definition_is_the_block(bench):
+    definition = yaml.safe_load(DEFINITION.read_text())
+    for ports, direction in (
+        (bench.block.message_ports_in(), "inputs"),
+        (bench.block.message_ports_out(), "outputs"),
+    ):
+        assert {p["id"] for p in definition[direction]} == set(pmt.to_python(ports)) - {"system"}
+        for port in definition[direction]:
+            assert f"{port['id']}: " in definition["documentation"]
+    parameters = inspect.signature(lighttune.panel).parameters
+    declared = {p["id"]: p["default"] for p in definition["parameters"] if p["id"] != "gui_hint"}
+    assert declared == {key: str(p.default) for key, p in parameters.items()}
+    for key in bench.block.status():
+        assert key in definition["documentation"]

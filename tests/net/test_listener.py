@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is heard through a real socket, and what Prometheus is told of it over real HTTP."""
+
+import urllib.request
+
+import numpy as np
+import pytest
+from gnuradio.lighttune.net.link_metrics import LinkMetrics
+from gnuradio.lighttune.net.listener import Listener
+from gnuradio.lighttune.net.telemetry import Publisher
+from prometheus_client.parser import text_string_to_metric_families
+
+from flowgraph import until
+
+NOTHING = np.empty(0, np.float32)
+
+
+@pytest.fixture
+def heard():
+    """A publisher, and a listener that hears it."""
+    with Publisher("tcp://127.0.0.1:*") as publisher, Listener(publisher.endpoint, max_links=3) as listener:
+
+        def hello():
+            publisher.send("status", "a", {"block": "hello"})
+            listener.listen(0.05)
+            return listener.views
+
+        until(hello)
+        yield publisher, listener
+
+
+def say(publisher, source, link, n, version=5):
+    """``n`` blocks of which every fourth fails, an SNR, and what the tuner says."""
+    publisher.send("csi", source, {"link": link, "snr_db": 10.0 + link})
+    for seq in range(n):
+        decision = {"link": link, "seq": seq, "mcs": 3, "bler": 0.2, "features": NOTHING, "version": version}
+        publisher.send("decision", source, {**decision, "probe": seq == 0, "bits": 1000})
+        publisher.send("feedback", source, {"link": link, "seq": seq, "ack": seq % 4 != 0, "attempt": 0})
+    state = {"tuning": True, "healthy": True, "updates": 7, "fired": 2}
+    publisher.send(
+        "status", source, {"block": "tuner", "state": {str(link): state}, "dropped": {"queue: overflow": 9}}
+    )
+
+
+def test_every_source_has_a_view_of_its_own(heard):
+    publisher, listener = heard
+    say(publisher, "a", 0, 40)
+    say(publisher, "b", 0, 20)
+    until(lambda: listener.listen(0.05) or (listener.views.get("b") and listener.views["b"].drops))
+    assert [listener.views[s].links[0].window for s in "ab"] == [40, 20]
+    assert listener.views["a"].links[0].observed_bler == 0.25
+    assert listener.subscriber.missed == 0
+    listener.sample()
+    assert listener.views["a"].links[0].history[-1].snr_db == 10
+
+
+def test_links_beyond_the_bound_are_counted(heard):
+    publisher, listener = heard
+    for link in range(5):
+        publisher.send("csi", "a", {"link": link, "snr_db": 1.0})
+    until(lambda: listener.listen(0.05) or listener.refused["too many links"] == 2)
+    assert len(listener.views["a"].links) == 3
+
+
+def scraped(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return {(s.name, *sorted(s.labels.items())): s.value for s in samples}
+
+
+def test_a_scrape_tells_what_was_heard(heard):
+    publisher, listener = heard
+    metrics = LinkMetrics(listener)
+    url = f"http://127.0.0.1:{metrics.serve(0)}/metrics"
+    try:
+        say(publisher, "a", 2, 40)
+        say(publisher, "b", 1, 1, version=-1)
+        until(lambda: listener.listen(0.05) or (listener.views.get("b") and listener.views["b"].drops))
+        found = scraped(url)
+    finally:
+        metrics.close()
+
+    def of(name, source="a", link="2"):
+        return found[f"lighttune_link_{name}", ("link", link), ("source", source)]
+
+    expected = {
+        "snr_db": 12, "mcs": 3, "bler_predicted": 0.2, "bler_observed": 0.25, "model_version": 5,
+        "fallback": 0, "tuning": 1, "given_up": 0, "decisions_total": 40, "probes_total": 1, "acks_total": 30,
+        "nacks_total": 10, "unmatched_total": 0, "updates_total": 7, "fired_total": 2,
+    }  # fmt: skip
+    assert {name: of(name) for name in expected} == pytest.approx(expected)
+    assert of("fallback", "b", "1") == 1
+    assert ("lighttune_link_model_version", ("link", "1"), ("source", "b")) not in found  # none is known
+    dropped = (
+        "lighttune_block_dropped_total",
+        ("block", "tuner"),
+        ("cause", "queue: overflow"),
+        ("source", "a"),
+    )
+    assert found[dropped] == 9
+    assert found["lighttune_telemetry_messages_total",] == listener.subscriber.received
+    assert found["lighttune_telemetry_missed_total",] == 0
+    assert found["lighttune_telemetry_last_message_timestamp_seconds",] == listener.heard_s
+
+
+def test_before_the_first_message_a_scrape_is_answered_too():
+    with Listener("tcp://127.0.0.1:1") as listener:
+        metrics = LinkMetrics(listener)
+        try:
+            found = scraped(f"http://127.0.0.1:{metrics.serve(0)}/metrics")
+        finally:
+            metrics.close()
+    assert found["lighttune_telemetry_last_message_timestamp_seconds",] == 0
