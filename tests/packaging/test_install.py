@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from gnuradio import gr, lighttune
 
-ROOT = Path(__file__).resolve().parent.parent
-BLOCKS = ("ack_merge", "amc_rx", "amc_tx", "mcs_selector", "olla_selector", "tuner")
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = {p.name for p in (ROOT / "grc").glob("*.yml")}
 
 
 def run(*command, **env):
@@ -39,7 +40,10 @@ def test_the_installed_package_is_imported_as_part_of_gnuradio(prefix):
 
 def test_every_block_has_a_grc_definition_that_companion_reads(prefix, tmp_path):
     folder = prefix / "share/gnuradio/grc/blocks"
-    assert {p.name for p in folder.glob("*.yml")} >= {f"lighttune_{b}.block.yml" for b in BLOCKS}
+    assert {p.name for p in folder.glob("*.yml")} == BLOCKS
+    kinds = (gr.basic_block, gr.hier_block2)
+    blocks = [name for name in lighttune.blocks.__all__ if issubclass(getattr(lighttune, name), kinds)]
+    assert {f"lighttune_{name}.block.yml" for name in blocks} <= BLOCKS
     example = next((prefix / "share/gnuradio/examples/lighttune").glob("loopback*.grc"))
     run("grcc", "-o", tmp_path, example, GRC_BLOCKS_PATH=str(folder))
     assert list(tmp_path.glob("*.py"))
@@ -60,3 +64,25 @@ def test_the_source_tree_is_imported_without_installation(tmp_path):
         "from gnuradio import lighttune; print(lighttune.__file__); lighttune.ack_merge()"
     )
     assert run(sys.executable, "-c", script).startswith(str(tree))
+
+
+def test_uninstalling_leaves_nothing_that_was_put_there_or_that_python_wrote_beside_it(tmp_path):
+    prefix, build = tmp_path / "p", tmp_path / "build"
+    other = prefix / "share/gnuradio/grc/blocks/other.block.yml"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    run("cmake", "-S", ROOT, "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}")
+    run("cmake", "--install", build)
+    site = next(prefix.glob("lib/python3*/*-packages"))
+    env = {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": ""}
+    run(sys.executable, "-c", "from gnuradio import lighttune", **env)
+    assert list(site.rglob("__pycache__"))
+    run("cmake", "--build", build, "--target", "uninstall")
+    assert [p for p in prefix.rglob("*") if not p.is_dir()] == [other]
+    assert not list(prefix.rglob("*lighttune*"))
+    words = ["cmake", "--build", build, "--target", "uninstall"]
+    run(*words)  # what is gone is gone
+    (build / "install_manifest.txt").unlink()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "nothing was installed from this build folder" in done.stderr
