@@ -13,6 +13,7 @@ from ..core.predictor import Predictor
 from ..net import wire
 from ..net.child import TunerProcess
 from ..net.client import TunerClient
+from ..net.curve import ClientKeys
 from . import _messages as m
 from ._block import MessageBlock
 from ._join import Sample
@@ -30,6 +31,7 @@ class RemoteLearner:
         host: the name that the service knows this block by.
         queue_limit: samples that may wait for the service.
         arguments: of the child's `lighttune serve`.
+        keys: for the service; None for plain text.
     """
 
     rate_hz = math.inf  # the service has a pace of its own
@@ -42,11 +44,14 @@ class RemoteLearner:
         host: str,
         queue_limit: int,
         arguments: list[str],
+        keys: ClientKeys | None = None,
     ) -> None:
         self._block = block
         self._process = None if endpoint else TunerProcess(predictor, arguments)
         endpoint = endpoint if self._process is None else self._process.endpoint
-        self._client = TunerClient(predictor, endpoint, host, self._take, block.dropped.add, queue_limit)
+        self._client = TunerClient(
+            predictor, endpoint, host, self._take, block.dropped.add, queue_limit, keys
+        )
         self._known: dict[int, tuple[int, bool]] = {}  # version and health of the links' last models
 
     def start(self) -> None:

@@ -18,24 +18,28 @@ class feedback_receiver(FeedbackOut):
     another sender than the one that speaks for the link, or over the rate are dropped and counted by cause.
 
     Args:
-        endpoint: to bind to, as ``tcp://*:5557``.
+        endpoint: to bind to, as ``tcp://*:5557`` for other hosts, which wants a key.
         rate_hz: frames per second that are taken from one peer, above 0.
         max_links: links that are listened to at most, 1 to 65536.
         key: file with this host's secret key (``lighttune keys`` makes it); empty for plain text.
-        allowed: folder with the public key files of the hosts that may connect; with ``key`` only.
+        allowed: folder with the public key files of the hosts that may connect, or a list of these with the
+            links that each may speak for (`docs/feedback.md`); with ``key`` only.
+        insecure: without a key, other hosts may reach the endpoint all the same, in plain text.
 
     Raises:
         OSError: the endpoint cannot be listened on, or a key file not read.
-        ValueError: an argument is out of range, or a file is not a key.
+        ValueError: an argument is out of range, a file is not a key, or other hosts can reach the endpoint,
+            in plain text.
     """
 
     def __init__(
         self,
-        endpoint: str = "tcp://*:5557",
+        endpoint: str = "tcp://127.0.0.1:5557",
         rate_hz: float = 5000.0,
         max_links: int = 1024,
         key: str = "",
         allowed: str = "",
+        insecure: bool = False,
     ) -> None:
         from ..net.feedback_server import FeedbackServer  # only who uses it needs ZeroMQ
 
@@ -44,7 +48,7 @@ class feedback_receiver(FeedbackOut):
             raise ValueError(f"rate_hz = {rate_hz!r}: give frames per second, above 0")
         super().__init__("feedback_receiver", FeedbackReader(max_links))
         self._server = FeedbackServer(
-            endpoint, self.reader, self._on_news, self.refuse, rate_hz, key, allowed
+            endpoint, self.reader, self._on_news, self.refuse, rate_hz, key, allowed, insecure
         )
 
     @property

@@ -26,10 +26,12 @@ class feedback_sender(FeedbackIn):
         max_links: links that are told of at most, 1 to 65536.
         key: file with this host's secret key (``lighttune keys`` makes it); empty for plain text.
         server_key: file with the feedback receiver's public key; with ``key`` only.
+        insecure: without a key, the endpoint may be on another host all the same, in plain text.
 
     Raises:
         OSError: a key file cannot be read.
-        ValueError: an argument is out of range, or a file is not a key.
+        ValueError: an argument is out of range, a file is not a key, or the endpoint is on another host, in
+            plain text.
     """
 
     def __init__(
@@ -40,17 +42,14 @@ class feedback_sender(FeedbackIn):
         max_links: int = 1024,
         key: str = "",
         server_key: str = "",
+        insecure: bool = False,
     ) -> None:
-        from ..net.curve import ClientKeys  # only who uses it needs ZeroMQ
+        from ..net.curve import client_keys  # only who uses it needs ZeroMQ
         from ..net.feedback_client import FeedbackClient
 
         check_max_links(max_links)
-        if bool(key) != bool(server_key):
-            raise ValueError(
-                f"key = {key!r}, server_key = {server_key!r}: give both of them, or none for plain text"
-            )
-        keys = ClientKeys.read(key, server_key) if key else None
         writer = FeedbackWriter(window, gaps=gaps, max_links=max_links)
+        keys = client_keys(endpoint, key, server_key, insecure)
         self._client = FeedbackClient(endpoint, writer, keys)
         super().__init__("feedback_sender", (), writer)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import pmt
@@ -92,11 +93,16 @@ class tuner(MessageBlock):
         endpoint: of a running `lighttune serve`, as ``"tcp://host:5555"``: it learns, by its own ``rule``,
             ``always``, ``rate_hz`` and ``max_links``; those given here are left alone. Empty for none.
         host: name under which that service knows this block and keeps its links' states: 1 to 64 of ``A-Z a-z
-            0-9 . _ -``. Empty for the machine's name.
+            0-9 . _ -``. Empty for the name of ``key``'s file, or else the machine's.
+        key: file with this host's secret key (``lighttune keys`` makes it), for ``endpoint``; empty for plain
+            text.
+        server_key: file with the service's public key; with ``key`` only.
+        insecure: without a key, ``endpoint`` may be on another host all the same, in plain text.
 
     Raises:
-        FileNotFoundError: there is no such model file.
-        ValueError: an argument is out of range, or the file is not a model that this version reads.
+        FileNotFoundError: there is no such model file, or no such key file.
+        ValueError: an argument is out of range, the file is not a model that this version reads, or not a
+            key, or ``endpoint`` is on another host, in plain text.
     """
 
     def __init__(
@@ -114,6 +120,9 @@ class tuner(MessageBlock):
         mode: str = "thread",
         endpoint: str = "",
         host: str = "",
+        key: str = "",
+        server_key: str = "",
+        insecure: bool = False,
     ) -> None:
         if not 0 < rate_hz < math.inf:
             raise ValueError(f"rate_hz = {rate_hz!r}: give a number of outcomes per second above 0")
@@ -127,6 +136,10 @@ class tuner(MessageBlock):
         elsewhere = "process" if mode == "process" else "service" if endpoint else ""
         if mode == "process" and endpoint:
             raise ValueError(f'mode = "process" and endpoint = {endpoint!r}: give one of them')
+        if (key or server_key) and not endpoint:
+            raise ValueError(
+                f"key = {key!r}, server_key = {server_key!r}: they are for an endpoint; give one"
+            )
         if elsewhere and not (isinstance(rule, str) and trigger is None and guards is None):
             raise ValueError(
                 f"a tuner {elsewhere} takes a rule's name, and no trigger and guards: leave them out"
@@ -136,13 +149,16 @@ class tuner(MessageBlock):
         self._n_mcs = len(predictor.table)
         self._learner: Learner
         if elsewhere:
-            from ._remote import RemoteLearner  # only who uses it needs ZeroMQ
+            from ..net.curve import client_keys  # only who uses it needs ZeroMQ
+            from ._remote import RemoteLearner
 
             make_rule(rule)  # a bad name shows here
             arguments = ["--rule", str(rule), "--max-links", str(max_links), "--rate-hz", str(rate_hz)]
             arguments += ["--always"] * always
-            name = host or re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
-            self._learner = RemoteLearner(self, predictor, endpoint, name, queue_limit, arguments)
+            keys = client_keys(endpoint, key, server_key, insecure) if endpoint else None
+            name = Path(key).stem if key else socket.gethostname()
+            name = host or re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64]
+            self._learner = RemoteLearner(self, predictor, endpoint, name, queue_limit, arguments, keys)
         else:
             trigger = trigger or TriggerPolicy()
             trigger = replace(trigger, always=always or trigger.always)

@@ -24,14 +24,20 @@ Tune the predictors of many links for many hosts.
 
 Run it where the hosts can reach it, and give every host's tuner block its endpoint:
 
-    lighttune serve --bind tcp://192.168.10.2:5555 --state tuner.state --metrics-port 9464
-    lighttune.tuner(model="amc", endpoint="tcp://192.168.10.2:5555", host="bench-a")
+    lighttune serve --bind tcp://192.168.10.2:5555 --key keys/service.key_secret --allowed allowed \\
+        --state tuner.state --metrics-port 9464
+    lighttune.tuner(model="amc", endpoint="tcp://192.168.10.2:5555", key="keys/bench-a.key_secret",
+                    server_key="service.key")
 
 Hosts and service must use the same model. Two hosts may use the same link numbers. A host that loses the
 service goes on with its last weights and comes back by itself; a service that is started anew with the same
 --state goes on with what it had learnt. SIGTERM and Ctrl-C save the state and end it.
 
-Nothing authenticates the hosts yet: bind to an address that only they can reach.
+Plain text goes no further than this machine (ipc://, tcp://127.0.0.1). Beyond it the service wants keys,
+which "lighttune keys" makes: --allowed is a folder with the hosts' public files, or a list whose lines may
+also say for which links each may speak, as "bench-a.key  0-15". A host is called as its key's file, or that
+with a dot and more behind it. --insecure does without keys, on a network that nobody else is on.
+
 The log is on standard error, one JSON object a line.
 """
 
@@ -46,6 +52,9 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--bind", default="tcp://127.0.0.1:5555", help="ZeroMQ endpoint (default: %(default)s)")
+    add("--key", default="", metavar="FILE", help="own secret key (default: plain text)")
+    add("--allowed", default="", metavar="WHO", help="folder, or list, of the hosts' public keys; with --key")
+    add("--insecure", action="store_true", help="plain text beyond this machine, from anybody")
     add("--model", default="amc", help="the hosts' model: a shipped one or a file (default: %(default)s)")
     add("--state", type=Path, metavar="FILE", help="keep the links' states here (default: nowhere)")
     add("--save-s", type=float, default=30.0, metavar="S", help="save them so often (default: %(default)s)")
@@ -88,23 +97,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, tuner: Tuner) -> None:
+    from ..net.curve import is_local
     from ..net.journal import say
     from ..net.service import Service, ServiceSettings
 
     settings = ServiceSettings(args.rate_hz, args.queue_limit, args.max_hosts, args.save_s)
-    service = Service(tuner, args.bind, args.state, settings, sys.stdin.fileno() if args.private else None)
+    watch_fd = sys.stdin.fileno() if args.private else None
+    service = Service(tuner, args.bind, args.state, settings, watch_fd, args.key, args.allowed, args.insecure)
     if args.private:
         os.nice(5)  # the flowgraph's decisions go first
-    if args.metrics_port is not None:
-        port = service.metrics.serve(args.metrics_port)
-        say(logging.INFO, "metrics", url=f"http://127.0.0.1:{port}/metrics")
     ends = (signal.SIGTERM, signal.SIGINT)
     for number in ends:
         signal.signal(number, lambda *_: service.stop())
     signal.pthread_sigmask(
         signal.SIG_UNBLOCK, ends
     )  # a flowgraph's threads block them, and a child inherits that
-    if not args.bind.startswith(("ipc://", "tcp://127.", "tcp://localhost:")):
+    if args.metrics_port is not None:
+        port = service.metrics.serve(args.metrics_port)
+        say(logging.INFO, "metrics", url=f"http://127.0.0.1:{port}/metrics")
+    if not (args.key or is_local(args.bind)):
         say(
             logging.WARNING,
             "open to all",

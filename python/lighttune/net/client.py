@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import secrets
 import threading
 import time
@@ -18,6 +19,7 @@ import zmq
 from ..core.predictor import Predictor
 from . import wire
 from .backlog import Backlog
+from .curve import ClientKeys
 
 log = logging.getLogger("gnuradio.lighttune")
 
@@ -29,6 +31,7 @@ BEAT_S = 0.5
 
 _FIRST_TRY_S, _LAST_TRY_S = 0.5, 5.0  # how long the first and the later attempts to be welcomed take
 _BATCH = 2048  # samples in a message at most
+_ENDPOINT = re.compile(r"tcp://(?:[\w.%-]+|\[[\w:.%]+\]):(?P<port>\d{1,5})|ipc://(?P<path>.{1,100})")
 _BYE_MS = 100  # that a last word may take
 
 
@@ -46,6 +49,7 @@ class TunerClient:
         on_models: called with `wire.Models` in the client's thread.
         on_drop: called with a cause and a count in any thread.
         queue_limit: samples that may wait, 1 or more; the oldest is dropped beyond it.
+        keys: to encrypt with, and to be known by; None for plain text.
 
     Attributes:
         taken: samples that the service has confirmed so far: learnt, or dropped and counted there.
@@ -63,11 +67,13 @@ class TunerClient:
         on_models: Callable[[wire.Models], None],
         on_drop: Callable[[str, int], None],
         queue_limit: int = 16384,
+        keys: ClientKeys | None = None,
     ) -> None:
         check_endpoint(endpoint)
         self.endpoint = endpoint
         self.heard_s = -math.inf
         self.taken = 0
+        self._keys = keys
         self._hello = wire.Hello.of(predictor, host, secrets.randbits(64))
         self._on_models = on_models
         self._on_drop = on_drop
@@ -132,7 +138,7 @@ class TunerClient:
 
     def _converse(self, context: zmq.Context, end: threading.Event, try_s: float) -> bool:
         """Live with one socket until the service falls silent; whether it welcomed us."""
-        socket = _open(context, self.endpoint)
+        socket = _open(context, self.endpoint, self._keys)
         poller = zmq.Poller()
         poller.register(self._wake, zmq.POLLIN)
         welcomed, beat_s = False, math.inf
@@ -160,7 +166,8 @@ class TunerClient:
         elif welcomed:
             self._lose(f"not heard for {SILENCE_S:g} s")
         elif not (self._away or "").startswith("refused"):
-            self._lose("no answer", logging.WARNING if try_s >= SILENCE_S else logging.INFO)
+            why = "no answer" if self._keys is None else "no answer: not there, or it does not allow this key"
+            self._lose(why, logging.WARNING if try_s >= SILENCE_S else logging.INFO)
         socket.close(linger=_BYE_MS if end.is_set() else 0)
         return welcomed
 
@@ -231,16 +238,14 @@ def check_endpoint(endpoint: str) -> None:
     Raises:
         ValueError: it is not ``tcp://HOST:PORT`` or ``ipc://PATH``.
     """
-    context = zmq.Context()
-    try:
-        context.socket(zmq.DEALER).connect(endpoint)
-    except zmq.ZMQError as error:
-        raise ValueError(f"endpoint = {endpoint!r}: {error}; give tcp://HOST:PORT or ipc://PATH") from error
-    finally:
-        context.destroy(linger=0)
+    match = _ENDPOINT.fullmatch(
+        endpoint
+    )  # by its looks: a socket that tries it would call at the server's door
+    if match is None or not (match["path"] or 1 <= int(match["port"]) <= 65535):
+        raise ValueError(f"endpoint = {endpoint!r}: no endpoint; give tcp://HOST:PORT or ipc://PATH")
 
 
-def _open(context: zmq.Context, endpoint: str) -> zmq.Socket:
+def _open(context: zmq.Context, endpoint: str, keys: ClientKeys | None) -> zmq.Socket:
     socket = context.socket(zmq.DEALER)
     for option, value in (
         (zmq.SNDHWM, 16),
@@ -250,5 +255,7 @@ def _open(context: zmq.Context, endpoint: str) -> zmq.Socket:
         (zmq.RECONNECT_IVL_MAX, 1000),
     ):
         socket.setsockopt(option, value)
+    if keys is not None:
+        keys.secure(socket)
     socket.connect(endpoint)
     return socket

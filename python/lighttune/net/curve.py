@@ -2,8 +2,8 @@
 """CURVE on ZeroMQ sockets: only who is on a list may connect, and nobody else reads or writes along.
 
 Keys are files in ZeroMQ's certificate format: NAME.key is public and may be copied about, NAME.key_secret
-stays on its machine. A server has its own secret file and a folder with the public files of those who may
-connect; a client has its own secret file and the server's public one.
+stays on its machine. A server has its own secret file and the public files of those who may connect (`gate`);
+a client has its own secret file and the server's public one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import zmq
@@ -20,8 +21,7 @@ from zmq.utils import z85
 
 from .identity import HOST_NAME
 
-_PUBLIC, _SECRET = ".key", ".key_secret"
-_ZAP = "inproc://zeromq.zap.01"  # where libzmq asks whether a client may connect (RFC 27)
+PUBLIC, _SECRET = ".key", ".key_secret"
 
 
 def make_keys(folder: str | os.PathLike, name: str) -> tuple[Path, Path]:
@@ -38,7 +38,7 @@ def make_keys(folder: str | os.PathLike, name: str) -> tuple[Path, Path]:
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    targets = folder / (name + _PUBLIC), folder / (name + _SECRET)
+    targets = folder / (name + PUBLIC), folder / (name + _SECRET)
     for target in targets:
         if target.exists():
             raise FileExistsError(f"{target} exists: give another name, or remove both files of it")
@@ -67,7 +67,7 @@ class ClientKeys:
     @staticmethod
     def read(key: str | os.PathLike, server_key: str | os.PathLike) -> ClientKeys:
         """From the client's secret file and the server's public one."""
-        return ClientKeys(*_secret(key), _public(server_key))
+        return ClientKeys(*read_secret(key), read_public(server_key))
 
     def secure(self, socket: zmq.Socket) -> None:
         """Have this socket speak to that server alone; call it before ``connect``."""
@@ -75,67 +75,70 @@ class ClientKeys:
         socket.curve_serverkey = self.server
 
 
-class Gate:
-    """Decides which clients may connect to the sockets of a context; made before any of them is bound.
-
-    Poll its `socket` in the thread of the server's socket, and call `answer` when something is there.
-
-    Args:
-        context: the server's own.
-        key: the server's secret file.
-        allowed: folder with the public files (``*.key``) of those who may connect; read once.
-
-    Attributes:
-        socket: see above.
-        refused: clients that were turned away so far.
+def client_keys(
+    endpoint: str, key: str | os.PathLike = "", server_key: str | os.PathLike = "", insecure: bool = False
+) -> ClientKeys | None:
+    """The keys with which to connect to an endpoint; None for plain text.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: a file is not a key, the secret one may be read by others, or nobody is allowed.
+        ValueError: there is only one of both files; there is none, and `check_plain` refuses; or as
+            `ClientKeys.read`.
     """
+    if bool(key) != bool(server_key):
+        raise ValueError(
+            f"key = {os.fspath(key)!r}, server_key = {os.fspath(server_key)!r}: give both of them, or none"
+            " for plain text"
+        )
+    if key:
+        return ClientKeys.read(key, server_key)
+    check_plain(endpoint, insecure)
+    return None
 
-    def __init__(self, context: zmq.Context, key: str | os.PathLike, allowed: str | os.PathLike) -> None:
-        self._public, self._secret = _secret(key)
-        files = sorted(Path(allowed).glob("*" + _PUBLIC))
-        if not files:
-            raise ValueError(
-                f"allowed = {os.fspath(allowed)!r}: no *{_PUBLIC} file there; copy the clients' into it"
-            )
-        self._names = {_public(file): file.stem for file in files}
-        self.refused = 0
-        self.socket = context.socket(zmq.REP)
-        self.socket.linger = 0
-        self.socket.bind(_ZAP)
 
-    def secure(self, socket: zmq.Socket) -> None:
-        """Let only those in who are allowed; call it before ``bind``."""
-        socket.curve_server = True
-        socket.curve_publickey, socket.curve_secretkey = self._public, self._secret
-        socket.zap_domain = b"lighttune"
+def check_plain(endpoint: str, insecure: bool) -> None:
+    """Refuse to speak with other machines in plain text, unless that is wanted.
 
-    def answer(self) -> None:
-        """Answer one request, if there is one. A client's ``User-Id`` is the name of its file."""
-        try:
-            version, request, _, _, _, mechanism, *credentials = self.socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
-        key = z85.encode(credentials[0]) if mechanism == b"CURVE" and credentials else b""
-        name = self._names.get(key)
-        self.refused += name is None
-        verdict = (b"200", b"OK", name.encode()) if name is not None else (b"400", b"not on the list", b"")
-        self.socket.send_multipart([version, request, *verdict, b""])
+    Raises:
+        ValueError: other machines can be reached by this endpoint, and ``insecure`` is False.
+    """
+    if "://" in endpoint and not (insecure or is_local(endpoint)):  # else it is none, and no socket takes it
+        raise ValueError(
+            f"{endpoint!r} goes beyond this machine, in plain text, which anybody on the way could read"
+            " and forge: make keys ('lighttune keys --help' tells how) and give them; or, on a network that"
+            " nobody else is on, insecure=True (--insecure)"
+        )
 
 
 def is_local(endpoint: str) -> bool:
     """Only this machine can reach the endpoint."""
-    return endpoint.startswith(("ipc://", "inproc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"))
+    kind, _, address = endpoint.partition("://")
+    if kind != "tcp":
+        return kind in ("ipc", "inproc")
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
-def _public(path: str | os.PathLike) -> bytes:
+def read_public(path: str | os.PathLike) -> bytes:
+    """The key in a public file, 40 characters of Z85.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a key.
+    """
     return _load(path)[0]
 
 
-def _secret(path: str | os.PathLike) -> tuple[bytes, bytes]:
+def read_secret(path: str | os.PathLike) -> tuple[bytes, bytes]:
+    """The public and the secret key in a secret file, 40 characters of Z85 each.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not a secret key, or others may read it.
+    """
     public, secret = _load(path)
     if secret is None:
         raise ValueError(f"{os.fspath(path)}: a public key; give the {_SECRET} file")

@@ -52,16 +52,23 @@ class Learning:
         self._n_mcs = len(pool.tuner.predictor.table)
         self._limit = max(1, int(min(_BATCH, pool.tuner.max_links, rate_hz * EVEN_S)))
 
-    def queue(self, host: Host, records: np.ndarray) -> None:
-        """Take a host's samples; those that cannot be used, and its oldest beyond its window, are dropped."""
+    def queue(self, host: Host, records: np.ndarray, allowed: np.ndarray) -> None:
+        """Take a host's samples; those that cannot be used, and its oldest beyond its window, are dropped.
+
+        Args:
+            host: whose they are.
+            records: `wire.SAMPLE`, ``(n,)``.
+            allowed: bool ``(n,)``, whether the host may speak for their links.
+        """
         known = records["mcs"] < self._n_mcs
         sane = np.abs(records["features"]).max(axis=1, initial=0.0) <= _LARGEST_FEATURE  # False for NaN
-        good = known & sane & (records["ack"] <= 1)
+        good = allowed & known & sane & (records["ack"] <= 1)
         if not good.all():
             for cause, bad in (
-                ("unknown mcs", ~known),
-                ("features out of range or not finite", known & ~sane),
-                ("ack not 0 or 1", known & sane & ~good),
+                ("link not allowed", ~allowed),
+                ("unknown mcs", allowed & ~known),
+                ("features out of range or not finite", allowed & known & ~sane),
+                ("ack not 0 or 1", allowed & known & sane & ~good),
             ):
                 self._drop("bad samples", f"samples: {cause}", int(bad.sum()))
             host.taken += int((~good).sum())

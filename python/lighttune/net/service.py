@@ -3,7 +3,8 @@
 
 One loop in one thread receives, learns, and answers; only files are written by another. Samples of all hosts
 are learnt in common batches, link by link in order. Each host has a queue of its own, which gives up its
-oldest samples: a host that floods the service fills its own queue only.
+oldest samples: a host that floods the service fills its own queue only. Who may connect, and speak for what,
+is up to the `Gate`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ import zmq
 
 from ..core import tuner as core
 from . import wire
+from .gate import Gate
 from .hosts import Host, Hosts
 from .journal import Seldom, say
 from .learning import EVEN_S, Learning
 from .metrics import Metrics
 from .pool import LinkPool
+from .rates import Rates
 from .store import Saver, StateFile
 
 BEAT_S = 0.5
 """Every host hears from the service this often at least."""
 
+_HELLO_HZ, _HELLOS = 10.0, 50.0  # of one peer: each has all its links told anew
 _FRAMES = 256  # that are received before the next batch is learnt
 _PUBLISH_S, _PUBLISHED = 0.02, 256  # so many models so often at most: 50 a second of a link, some 30 MB/s
 _WIDEST = 16 + 4096 * wire.SAMPLE.itemsize  # bytes of a message that is received at most
@@ -74,6 +78,10 @@ class Service:
         state: file that keeps the links' states; None keeps none.
         settings: None for the defaults.
         watch_fd: a file descriptor whose end of file ends the service.
+        key: file with the service's secret key; empty for plain text, from anybody.
+        allowed: which hosts may connect, and for which links they may speak: see `gate`. A host's name must
+            then be that of its key, or that with a dot and more behind it.
+        insecure: plain text may go beyond this machine.
 
     Attributes:
         endpoint: where it really listens, once made.
@@ -81,7 +89,7 @@ class Service:
 
     Raises:
         OSError: the endpoint or the file cannot be used (``zmq.ZMQError`` is one).
-        ValueError: the state is of another model.
+        ValueError: the state is of another model; or as `Gate` and `Gate.bind`.
     """
 
     def __init__(
@@ -91,12 +99,19 @@ class Service:
         state: str | os.PathLike | None = None,
         settings: ServiceSettings | None = None,
         watch_fd: int | None = None,
+        key: str | os.PathLike = "",
+        allowed: str | os.PathLike = "",
+        insecure: bool = False,
     ) -> None:
         self.settings = settings or ServiceSettings()
         self.metrics = Metrics()
         self.pool = LinkPool(tuner, archive_limit=4 * tuner.max_links)
         model = wire.Hello.of(tuner.predictor, "service")
-        self.hosts = Hosts(model, self.settings.max_hosts, self.settings.queue_limit)
+        self._context = zmq.Context()
+        self._gate = Gate(self._context, key, allowed, insecure)
+        self._rates = Rates(_HELLO_HZ, _HELLOS)
+        share = max(1, self.settings.max_hosts // max(1, len(self._gate.names)))
+        self.hosts = Hosts(model, self.settings.max_hosts, self.settings.queue_limit, share)
         self._learning = Learning(self.pool, self.hosts, self.metrics, self.settings.rate_hz, self._drop)
         self._saver: Saver | None = None
         if state is not None:
@@ -105,9 +120,12 @@ class Service:
             self._restore(self._saver.file)
         self._seldom = Seldom()
         self._ending = False
-        self._context = zmq.Context()
-        self._socket = _listen(self._context, bind)
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._socket = _socket(self._context)
+        try:
+            self.endpoint = self._gate.bind(self._socket, bind)
+        except Exception:
+            self._context.destroy(linger=0)
+            raise
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -127,9 +145,15 @@ class Service:
 
     def run(self) -> None:
         """Serve until `stop`; then save the state."""
+        try:
+            self._serve()
+        finally:
+            self._close()
+
+    def _serve(self) -> None:
         beat_s = publish_s = learn_s = time.monotonic()
         save_s = beat_s + self.settings.save_s
-        try:
+        with self._gate.watching(self._socket, self._poller):
             while not self._ending:
                 waiting = self.hosts.waiting()
                 due_s = min(beat_s, publish_s, learn_s if waiting else math.inf)
@@ -149,8 +173,6 @@ class Service:
                     if self._learning.unsaved:
                         self._learning.unsaved = False
                         self._saver.begin(*self.pool.snapshot())
-        finally:
-            self._close()
 
     def _receive(self, timeout_s: float) -> None:
         """Take what has come, waiting for it if need be."""
@@ -158,43 +180,58 @@ class Service:
         if self._watch_fd in events and not os.read(self._watch_fd, 1024):
             say(logging.WARNING, "parent gone")
             self.orphaned = self._ending = True
+        for cause, n in self._gate.attend(events).items():
+            self.metrics.refused.labels("key").inc(n)
+            self._seldom.add("host refused", cause, n)
         for _ in range(_FRAMES if self._socket in events else 0):
             try:
-                route, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                origin, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            route = origin.bytes
             try:
                 if len(frames) != 1:
                     raise wire.WireError("not one frame")
-                self._take(route, wire.decode(frames[0]))
+                self._take(route, self._gate.peer(frames), wire.decode(frames[0].bytes))
             except wire.WireError as error:
                 self._drop("malformed message", f"wire: {error}")
                 if isinstance(error, wire.SchemaError):
                     self._refuse(route, wire.Refusal.SCHEMA, f"this service speaks schema {wire.SCHEMA}")
 
-    def _take(self, route: bytes, message: wire.Message) -> None:
-        now_s, host = time.monotonic(), self.hosts.at(route)
+    def _take(self, route: bytes, peer: str, message: wire.Message) -> None:
+        now_s = time.monotonic()
         if isinstance(message, wire.Hello):
-            answer = self.hosts.hello(route, message, now_s)
-            if isinstance(answer, wire.Refused):
-                self._refuse(route, answer.code, answer.reason, message.host)
-                return
-            self._send(route, answer)
-            self.pool.mark(self.pool.rows_of_host(message.host))  # it may have started anew, knowing nothing
+            self._hello(route, peer, message, now_s)
             return
+        host = self.hosts.at(route, peer)
         if host is None:
             self._refuse(route, wire.Refusal.UNKNOWN, "say HELLO first: this service does not know you")
             return
         host.heard_s = now_s
         match message:
             case wire.Samples(records):
-                self._learning.queue(host, records)
+                self._learning.queue(host, records, self._gate.may_speak(peer, records["link"]))
             case wire.Bye():
                 self.hosts.leave(host)
             case wire.Heartbeat():
                 pass
             case _:
                 self._drop("malformed message", "wire: not for a service")
+
+    def _hello(self, route: bytes, peer: str, hello: wire.Hello, now_s: float) -> None:
+        if not self._rates.within(peer or route, now_s):
+            self._drop("overload", "hello: over its peer's rate")
+            return
+        if self._gate.may_be_called(peer, hello.host):
+            answer = self.hosts.hello(route, hello, now_s, peer)
+        else:
+            words = f"this key is called {peer} here: call the host so, or {peer}.SOMETHING"
+            answer = wire.Refused(wire.Refusal.NAME, words)
+        if isinstance(answer, wire.Refused):
+            self._refuse(route, answer.code, answer.reason, hello.host)
+            return
+        self._send(route, answer)
+        self.pool.mark(self.pool.rows_of_host(hello.host))  # it may have started anew, knowing nothing
 
     def _learn(self) -> int:
         """Learn one batch of what waits; returns its size."""
@@ -277,7 +314,7 @@ class Service:
         self._context.destroy(linger=0)
 
 
-def _listen(context: zmq.Context, bind: str) -> zmq.Socket:
+def _socket(context: zmq.Context) -> zmq.Socket:
     socket = context.socket(zmq.ROUTER)
     for option, value in (
         (zmq.LINGER, 0),
@@ -290,11 +327,4 @@ def _listen(context: zmq.Context, bind: str) -> zmq.Socket:
         (zmq.HANDSHAKE_IVL, 5000),
     ):
         socket.setsockopt(option, value)
-    try:
-        socket.bind(bind)
-    except zmq.ZMQError as error:
-        context.destroy(linger=0)
-        raise OSError(
-            f"cannot listen on {bind!r}: {error}; give a free endpoint such as tcp://127.0.0.1:5555"
-        ) from error
     return socket
