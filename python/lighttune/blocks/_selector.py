@@ -66,7 +66,14 @@ class SelectorBlock(MessageBlock):
         self.publish(
             "decision",
             m.decision_message(
-                link, seq, decision.mcs, decision.bler, decision.features, decision.version, decision.probe
+                link,
+                seq,
+                decision.mcs,
+                decision.bler,
+                decision.features,
+                decision.version,
+                decision.probe,
+                8 * n_bytes,
             ),
         )
         self.counters.add("decisions")

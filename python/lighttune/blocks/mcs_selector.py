@@ -14,6 +14,7 @@ import pmt
 from ..baselines import Olla
 from ..core.adapter import Selector
 from ..core.checkpoint import load_model
+from ..core.guards import GuardPolicy
 from ..core.predictor import Predictor
 from ..core.selection import SelectionPolicy
 from ..core.watch import Watch
@@ -24,11 +25,12 @@ from ._selector import SelectorBlock
 class mcs_selector(SelectorBlock):
     """Chooses the MCS of every PDU with LightTune's predictor, and with OLLA while that cannot be trusted.
 
-    OLLA decides for a link while its weights are not finite or the tuner calls them unhealthy, and for all
-    links while a tuner block that was heard before has been silent for ``tuner_timeout_s``. While the tuner's
-    process or service is away (the block says so), every link goes on with its last weights as long as they
-    fit what is observed (`core.watch`); where they do not, OLLA decides until the tuner is back. Without a
-    tuner the predictor decides as it was trained offline.
+    OLLA decides for a link while its weights are not finite, beyond the tuner's bounds or called unhealthy by
+    it, and while its outcomes are not those that the model predicts, or none that the reports explain
+    (`core.doubt`). It decides for all links while a tuner block that was heard before has been silent for
+    ``tuner_timeout_s``. While the tuner's process or service is away (the block says so), every link goes on
+    with its last weights as long as they fit what is observed (`core.watch`); where they do not, OLLA decides
+    until the tuner is back. Without a tuner the predictor decides as it was trained offline.
 
     Args:
         model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`.
@@ -40,6 +42,7 @@ class mcs_selector(SelectorBlock):
         table: name of the MCS table that the PHY uses (``"amc"``, ``"nr-pdsch-1"``, ... or a curves file): a
             model of another table is refused. Empty: the model's own.
         tuner_timeout_s: silence of the tuner after which OLLA takes over, in seconds, above 0.
+        guards: the tuner's, where it has others than the defaults: weights beyond them are not believed.
 
     Raises:
         FileNotFoundError: there is no such model file.
@@ -55,6 +58,7 @@ class mcs_selector(SelectorBlock):
         max_links: int = 1024,
         tuner_timeout_s: float = 2.0,
         table: str = "",
+        guards: GuardPolicy | None = None,
     ) -> None:
         if not 0 < tuner_timeout_s < math.inf:
             raise ValueError(f"tuner_timeout_s = {tuner_timeout_s!r}: give a time in seconds above 0")
@@ -62,7 +66,7 @@ class mcs_selector(SelectorBlock):
         policy = SelectionPolicy(objective, bler_target, probe_budget)
 
         def make() -> Selector:
-            return Selector(predictor, Olla(predictor.table, target=bler_target), policy)
+            return Selector(predictor, Olla(predictor.table, target=bler_target), policy, bounds=guards)
 
         make()  # a bad argument shows here, not at the first PDU
         self.predictor = predictor
@@ -96,12 +100,14 @@ class mcs_selector(SelectorBlock):
         healthy = m.read_bool(message, m.HEALTHY, default=True)
         weights = m.read_floats(message, m.WEIGHTS, self.predictor.shape.n_weights)
         self._heard_s = time.monotonic()
-        self.adapter(link).load(version, weights, healthy)
+        taken = self.adapter(link).load(version, weights, healthy)
         if self._away is not None:
             self._away.pop(link, None)  # what is known is of the weights before
         self.counters.add("models")
-        if not np.isfinite(weights).all():
-            raise m.Refused("weights not finite")
+        if not taken:
+            raise m.Refused(
+                "weights not finite" if not np.isfinite(weights).all() else "weights out of bounds"
+            )
 
     def before_decision(self, link: int, adapter: Selector) -> None:
         adapter.silence(self._silence(link))
@@ -126,6 +132,7 @@ class mcs_selector(SelectorBlock):
             **super().details(),
             "mode": self._mode(fallen),
             "fallback_links": len(fallen),
+            "outliers": sum(adapter.doubt.outliers for adapter in self._adapters.copy().values()),
             "tuner": tuner,
         }
 

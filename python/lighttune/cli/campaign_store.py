@@ -8,13 +8,14 @@ file is whole or is not there.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from ..core.files import replace
 
 _FIGURES = (
     "goodput", "residual_bler", "error", "error_rms", "window_error", "log_loss", "near_error",
@@ -71,7 +72,7 @@ class Store:
         except BlockingIOError as error:
             self._lock.close()
             raise BlockingIOError(f"--out {folder}: another campaign is running there") from error
-        for left in self._cells.glob(".*.tmp"):
+        for left in self._cells.glob(".*.part"):
             left.unlink()
 
     def __enter__(self) -> Store:
@@ -99,23 +100,15 @@ class Store:
     def write(self, row: dict[str, Any]) -> None:
         """Keep the row of a cell that has ended."""
         table = pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names}], schema=SCHEMA)
-        _replace(self._path(row["id"]), table)
+        replace(self._path(row["id"]), lambda file: pq.write_table(table, file))
 
     def merge(self, rows: Sequence[dict[str, Any]]) -> Path:
         """Write ``results.parquet``: rows with their labels, sorted as they are given."""
         path = self.folder / "results.parquet"
         schema = pa.schema([("adapter", pa.string()), *SCHEMA])
-        _replace(path, pa.Table.from_pylist(list(rows), schema=schema))
+        table = pa.Table.from_pylist(list(rows), schema=schema)
+        replace(path, lambda file: pq.write_table(table, file))
         return path
 
     def _path(self, cell: str) -> Path:
         return self._cells / f"{cell}.parquet"
-
-
-def _replace(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -8,11 +8,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from .doubt import Doubt
 from .features import SNR
+from .guards import GuardPolicy, project
 from .link_decider import LinkDecider, link_decider
 from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
 from .pending import PendingBlocks
-from .predictor import Predictor, check_weights
+from .predictor import Predictor, Weights, check_weights
 from .selection import SelectionPolicy
 from .tuner import Tuner
 
@@ -32,6 +34,7 @@ class _Sent(NamedTuple):
 
 _BLIND = np.empty(0, np.float32)
 _HALF = MAX_SEQ // 2 + 1
+_ROUNDING = 1e-3  # of weights that travelled as float32
 
 
 class Selector:
@@ -46,6 +49,8 @@ class Selector:
         policy: what to maximise, and how much to probe.
         pending_limit: blocks that may wait for feedback; the oldest expires beyond it.
         decider: fresh, of the same predictor and policy; None for the fastest that there is.
+        bounds: the tuner's guards: weights that they would not let through are not believed. None for the
+            defaults.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Selector:
         policy: SelectionPolicy | None = None,
         pending_limit: int = 4096,
         decider: LinkDecider | None = None,
+        bounds: GuardPolicy | None = None,
     ) -> None:
         self.predictor = predictor
         self.policy = policy or SelectionPolicy()
@@ -65,6 +71,8 @@ class Selector:
         self._measured_at: int | None = None  # the slot (sequence number) of the last report
         self._unhealthy: str | None = None
         self._silent: str | None = None
+        self.doubt = Doubt(predictor.table)
+        self._bounds = bounds or GuardPolicy()
 
     @property
     def version(self) -> int:
@@ -74,17 +82,20 @@ class Selector:
     @property
     def mode(self) -> str:
         """``"model"``, or ``"olla: <reason>"`` while the fallback decides."""
-        reason = self._silent or self._unhealthy
+        reason = self._silent or self._unhealthy or self.doubt.reason
         return "model" if reason is None else f"olla: {reason}"
 
-    def load(self, version: int, weights: np.ndarray, healthy: bool = True) -> None:
-        """Take new weights from the tuner; weights that are not finite or not healthy hand over to the
-        fallback.
+    def load(self, version: int, weights: np.ndarray, healthy: bool = True) -> bool:
+        """Take new weights from the tuner; weights that are not finite, not healthy, or beyond what the
+        tuner's guards allow hand over to the fallback.
 
         Args:
             version: of these weights; decisions carry it.
             weights: flat, shape ``(n_weights,)``.
             healthy: False where the tuner's guards have given up on this link for now.
+
+        Returns:
+            Whether they are finite and within bounds.
 
         Raises:
             ValueError: wrong shape.
@@ -96,16 +107,28 @@ class Selector:
             if flat.shape != (self.predictor.shape.n_weights,):
                 raise
             self._unhealthy = "weights are not finite"
-            return
+            return False
+        if not self._within_bounds(flat):
+            self._unhealthy = "weights are out of bounds"
+            return False
         self._decider.load(version, flat)
         self._unhealthy = None if healthy else "the tuner's guards gave up"
+        return True
+
+    def _within_bounds(self, flat: np.ndarray) -> bool:
+        allowed = Weights(self.predictor.shape, flat[None].copy())
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is out of bounds
+            project(allowed, self.predictor.offline.astype(float), self._bounds)
+            return bool(np.abs(allowed.flat - flat).max() <= _ROUNDING)
 
     def silence(self, reason: str | None) -> None:
         """Hand over to the fallback for ``reason`` (the tuner is not heard any more), or take over again."""
         self._silent = reason
 
     def report(self, csi: Csi) -> None:
-        """Take the receiver's latest report."""
+        """Take the receiver's latest report; one far from the last needs another to be believed."""
+        if not self.doubt.believes(csi.snr_db):
+            return
         self._decider.report(csi.snr_db)
         self._measured_at = self._next_seq - 1 if csi.seq is None else csi.seq
         self._fallback.report(csi)
@@ -134,7 +157,7 @@ class Selector:
         if self._measured_at is not None:
             # Numbers wrap: a report is dated before or after the block, whichever is nearer.
             age = max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1)
-            if self._silent is None and self._unhealthy is None:
+            if self._silent is None and self._unhealthy is None and self.doubt.reason is None:
                 choice = self._decider.decide(age, bits)
                 if math.isfinite(choice.bler):
                     return Decision(
@@ -162,8 +185,10 @@ class Selector:
             self._fallback.feedback(seq, ack)
         if decision.features is not _BLIND:
             self._decider.outcome(decision.features, decision.mcs, decision.bler, float(not ack))
+            snr_db, mcs = decision.features.item(SNR), decision.mcs
             if not by_fallback:
-                self._fallback.observe(decision.features.item(SNR), decision.mcs, ack, bits)
+                self._fallback.observe(snr_db, mcs, ack, bits)
+            self.doubt.outcome(snr_db, mcs, decision.bler, not ack, not by_fallback)
         return decision
 
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
 
-from ..core.checkpoint import read_tensors
+from ..core.files import replace, sweep
+from ..core.tensors import dump_tensors, read_tensors
 from .identity import check_host
 from .journal import say
 from .metrics import Metrics
@@ -66,30 +65,18 @@ class StateFile:
             OSError: it could not be written; what was there before stays.
         """
         blob = self._encode(keys, records)
-        handle, part = tempfile.mkstemp(dir=self.path.resolve().parent, prefix=self.path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            self._keep_previous()
-            os.replace(part, self.path)
-        except BaseException:
-            os.unlink(part)
-            raise
-        folder = os.open(self.path.resolve().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace(self.path, lambda file: file.write(blob), self.previous, mode=0o600)
         return len(blob)
 
     def load(self) -> tuple[list[Key], np.ndarray, list[str]]:
         """Keys and records of the newest whole file (none if there is none), and warnings, a sentence each.
 
+        Removes what saves that were killed have left.
+
         Raises:
             OtherModel: the file is of another model.
         """
+        sweep(self.path)
         warnings = []
         for path in (self.path, self.previous):
             if not path.exists():
@@ -107,21 +94,14 @@ class StateFile:
             warnings.append("no whole state is left: all links begin with the offline weights")
         return [], np.empty(0, self._record), warnings
 
-    def _keep_previous(self) -> None:
-        if self.path.exists():
-            link = self.path.with_name(self.path.name + ".keep")
-            link.unlink(missing_ok=True)
-            os.link(self.path, link)  # the file itself stays where it is until the new one replaces it
-            os.replace(link, self.previous)
-
     def _encode(self, keys: list[Key], records: np.ndarray) -> bytes:
         hosts = sorted({host for host, _ in keys})
         number = {host: i for i, host in enumerate(hosts)}
-        tensors = {name: np.ascontiguousarray(records[name]) for name in self._record.names or ()}
+        tensors = {name: records[name] for name in self._record.names or ()}
         tensors["host"] = np.array([number[host] for host, _ in keys], np.int64)
         tensors["link"] = np.array([link for _, link in keys], np.int64)
         about = {"schema": SCHEMA, "kind": _KIND, "model": self._fingerprint, "hosts": hosts}
-        return save(tensors, {_ABOUT: json.dumps(about)})
+        return dump_tensors(tensors, {_ABOUT: json.dumps(about)})
 
     def _decode(self, path: Path) -> tuple[list[Key], np.ndarray]:
         largest = self._limit * (self._record.itemsize + 16) + _SLACK
@@ -133,7 +113,7 @@ class StateFile:
         try:
             about = json.loads(metadata[_ABOUT])
             schema, kind, model, hosts = (about[key] for key in ("schema", "kind", "model", "hosts"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no state of a tuner service ({error!r})") from error
         if (kind, schema) != (_KIND, SCHEMA):
             raise ValueError(

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core import features as ft
 from ..core.decider import Decider
-from ..core.predictor import Predictor
+from ..core.doubt import Doubt
+from ..core.predictor import Predictor, Weights
 from ..core.selection import SelectionPolicy, at
 from ..core.tuner import Tuner
 from .link import NEAR, Trace, near_best
@@ -128,7 +129,8 @@ class BatchLightTune:
         n: number of rows.
         policy: what to maximise, and how much to probe.
         tuner: fresh, with room for ``n`` links; None leaves the predictor as trained offline.
-        fallback: whether OLLA decides while the tuner's guards have given up (an ablation switches it off).
+        fallback: whether OLLA decides while the tuner's guards have given up, or the selector doubts
+            (`core.doubt`); an ablation switches it off.
     """
 
     def __init__(
@@ -150,6 +152,8 @@ class BatchLightTune:
         self._olla = BatchOlla(predictor.table, n)
         self._fallback = fallback
         self._healthy = np.ones(n, bool)
+        self._doubts = [Doubt(predictor.table) for _ in range(n)]
+        self._doubted = np.zeros(n, bool)
         self._weights_version = np.zeros(n, np.int64)
         self._measured_at = np.zeros(n, np.int64)
         self._bler = np.full((n, len(predictor.table)), 0.5)
@@ -157,6 +161,9 @@ class BatchLightTune:
 
     def report(self, rows: np.ndarray, snr_db: np.ndarray, measured_at: np.ndarray) -> None:
         """Take new reports."""
+        believed = [self._doubts[row].believes(snr) for row, snr in zip(rows, snr_db.tolist(), strict=True)]
+        if not all(believed):
+            rows, snr_db, measured_at = (array[believed] for array in (rows, snr_db, measured_at))
         self.decider.history.report(snr_db, rows)
         self._measured_at[rows] = measured_at
         self._olla.report(rows, snr_db, measured_at)
@@ -168,11 +175,15 @@ class BatchLightTune:
         self.probe[:] = False
         seen = self.decider.history.seen
         features = self.decider.history.features(np.maximum(slot - self._measured_at, 1))
-        rows = np.flatnonzero(seen & (self._healthy | (not self._fallback)))
+        rows = np.flatnonzero(seen & (self._healthy & ~self._doubted | (not self._fallback)))
         if rows.size:
             chosen, self._bler[rows], self.probe[rows] = self.decider.decide(features[rows], self._gain, rows)
             mcs[rows], bler[rows] = chosen, at(self._bler[rows], chosen)
             self.version[rows] = self._weights_version[rows]
+        others = np.setdiff1d(np.flatnonzero(seen), rows, assume_unique=True)
+        if others.size:
+            weights = Weights(self.predictor.shape, self.decider.weights[others])
+            self._bler[others] = self.predictor.bler(weights, features[others])
         own = np.zeros(len(mcs), bool)
         own[rows] = True
         self._sent[slot] = (features, mcs, bler, seen.copy(), own)
@@ -191,7 +202,12 @@ class BatchLightTune:
             return
         nack = 1.0 - ack
         self.decider.outcome(features[rows], mcs[rows], bler[rows], nack[rows], rows)
-        self._olla.observe(ft.snr_db(features).astype(float), mcs, ack, seen & own)
+        snr_db = ft.snr_db(features).astype(float)
+        self._olla.observe(snr_db, mcs, ack, seen & own)
+        columns = (array[rows].tolist() for array in (snr_db, mcs, bler, ~ack, own))
+        for row, *block in zip(rows.tolist(), *columns, strict=True):
+            self._doubts[row].outcome(*block)
+            self._doubted[row] = self._doubts[row].reason is not None
         if self.tuner is None:
             return
         changed = rows[self.tuner.learn(rows, features[rows], mcs[rows], ack[rows])]
