@@ -9,6 +9,7 @@ goes with whoever lives longer.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -67,6 +68,7 @@ class TunerProcess:
         self._wanted = False
         self._process: subprocess.Popen | None = None
         self._started_s = self._next_s = 0.0
+        self._heard_s = -math.inf
         self._wait_s = _FIRST_WAIT_S
 
     @property
@@ -89,6 +91,7 @@ class TunerProcess:
         """
         now_s = time.monotonic()
         with self._lock:
+            self._heard_s = heard_s
             if self._process is not None:
                 end = self._end_of(self._process, heard_s, now_s)
                 if end is not None:
@@ -103,11 +106,17 @@ class TunerProcess:
                 self._spawn()
 
     def stop(self) -> None:
-        """End the child: it saves its state, for the next start."""
+        """End the child: it saves its state, for the next start.
+
+        One that was not heard yet has nothing to save, and may be deaf to SIGTERM for seconds: it is still
+        importing, and a flowgraph's threads, of which it inherits that, block the signal.
+        """
         with self._lock:
             self._wanted = False
             process = self._process
-            if process is not None:
+            if process is not None and self._heard_s <= self._started_s:
+                self._let_go(process)
+            elif process is not None:
                 process.terminate()
                 try:
                     process.wait(_LAST_WORD_S)
