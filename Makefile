@@ -4,16 +4,16 @@ PREFIX ?= /usr/local
 BIN := .venv/bin
 
 # In this order: the peers' settings are read by the others.
-SIMULATED := peers search worlds trigger ablation convergence
+SIMULATED := peers search worlds trigger ablation convergence retraining
 
-.PHONY: help setup demo test lint bench bench-short bench-speed bench-soak bench-linkgym train curves install uninstall clean
+.PHONY: help setup demo test lint fuzz restarts soak lock licences bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: .venv/.ready ## install Debian's GNU Radio and the pinned Python packages
 
-.venv/.ready: tools/setup.sh pyproject.toml
+.venv/.ready: tools/setup.sh pyproject.toml requirements.lock
 	@tools/setup.sh
 
 demo: setup ## run the main job: OLLA, then LightTune, over the same channel on IQ samples
@@ -24,8 +24,8 @@ test: setup lint ## run all checks and tests
 	$(BIN)/python -m pytest
 
 lint: setup
-	$(BIN)/ruff check python tests examples bench
-	$(BIN)/ruff format --check python tests bench
+	$(BIN)/ruff check python tests examples bench tools
+	$(BIN)/ruff format --check python tests bench tools
 	$(BIN)/mypy
 
 bench: setup ## regenerate the tables and plots of docs/results, but for linkgym's (some 45 minutes)
@@ -41,6 +41,14 @@ bench-speed: setup ## how fast everything is, beside its peers: docs/results/spe
 bench-soak: setup ## a flowgraph at 500 decisions/s for 10 minutes: docs/results/flowgraph.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/soak_flowgraph.py
 
+bench-feedback: setup ## the feedback path between two hosts and over the air: docs/results/feedback.md (some 10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/feedback_path.py
+
+trust: setup ## faults, restarts, hostile input: docs/results/faults.md, restarts.md, fuzz.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/faults.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/restarts.py
+	$(BIN)/python bench/fuzz.py
+
 bench-linkgym: ## LightTune in linkgym, in an environment of its own; validation seeds (some 20 minutes)
 	@bench/setup_linkgym.sh
 	.venv-linkgym/bin/python bench/linkgym_protocol.py --out out/linkgym.md
@@ -52,13 +60,41 @@ curves: setup ## measure the modem's BLER curves anew (minutes), then retrain wi
 train: setup ## train the shipped predictors anew (minutes)
 	$(BIN)/lighttune train --table amc
 	$(BIN)/lighttune train --table nr-pdsch-1-sionna --clean-reports 0.8
+	$(BIN)/lighttune train --table wifi
+
+docs: setup reference ## build the manual: build/manual/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: setup ## write the manual's pages on blocks and commands anew, after a change to these
+	$(BIN)/python tools/reference.py
+
+fuzz: setup ## hostile input, a million of them, guided by coverage: docs/results/fuzz.md (some 20 minutes)
+	nice $(BIN)/python bench/fuzz.py
+
+restarts: setup ## flowgraphs started and stopped 200 times: docs/results/restarts.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/restarts.py
+
+soak: setup ## ten million decisions, and a flowgraph for MINUTES (30): docs/results/soak.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py --minutes $(or $(MINUTES),30)
+
+lock: setup ## write requirements.lock anew, after a change of pins in pyproject.toml
+	tools/lock.sh
+
+licences: setup ## write docs/licences.md anew, after `make lock`
+	$(BIN)/python tools/licences.py
 
 install: setup ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
 	cmake -B build/cmake -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --install build/cmake
 
 uninstall: ## remove what `make install` installed
-	xargs -r -d '\n' rm -fv < build/cmake/install_manifest.txt
+	cmake --build build/cmake --target uninstall
+
+radio: setup ## build the stand-in radio for docs/usrp.md: build/soapy_loopback
+	cmake -S tools/soapy_loopback -B build/soapy_loopback && cmake --build build/soapy_loopback
+
+deb: setup ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
+	tools/deb.sh
 
 clean: ## remove everything that was built or installed in this tree
 	rm -rf build out .venv .venv-linkgym

@@ -115,7 +115,7 @@ class Transmitter(gr.top_block):
         self.pacer = Pacer(packets, PERIOD_S, seed)
         ours = adapter == "lighttune"
         self.selector = lighttune.mcs_selector() if ours else lighttune.olla_selector()
-        self.feedback = lighttune.feedback_receiver(FEEDBACK)
+        self.feedback = lighttune.feedback_receiver(FEEDBACK, insecure=True)
         self.acks = lighttune.ack_merge(timeout_s, on_timeout)
         self.tally = Tally()
         self.tx = lighttune.amc_tx(slot_samples=SLOT_SAMPLES, queue_packets=1024)
@@ -168,7 +168,7 @@ class Receiver(gr.top_block):
         noise = analog.noise_source_c(analog.GR_GAUSSIAN, noise_power(MEAN_SNR_DB) ** 0.5, seed)
         adder = blocks.add_cc()
         self.rx = lighttune.amc_rx(on_overload="wait")
-        self.feedback = lighttune.feedback_sender(RELAY)
+        self.feedback = lighttune.feedback_sender(RELAY, insecure=True)
         self.tally = Tally()
         self.connect(self.air, fading, (adder, 0))
         self.connect(noise, (adder, 1))

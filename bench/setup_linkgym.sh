@@ -51,7 +51,7 @@ step "install ${torch[*]} (some 200 MB)" "$network" \
     "$VENV/bin/pip" install --disable-pip-version-check "${torch[@]}"
 step "install linkgym and what it needs" "$network" \
     "$VENV/bin/pip" install --disable-pip-version-check -r "$PINS"
-"$VENV/bin/python" -c 'import linkgym.baselines, safetensors, rich, matplotlib' 2>>"$LOG" ||
+"$VENV/bin/python" -c 'import linkgym.baselines, rich, matplotlib' 2>>"$LOG" ||
     fail "linkgym does not import: remove $VENV and run this again (details: $LOG)"
 echo '*' >"$VENV/.gitignore"
 printf '%s\n' "$wanted" >"$VENV/.ready"

@@ -187,7 +187,9 @@ def profile(n: int) -> list[tuple[str, float]]:
     decision = adapter.select(8 * PACKET_BYTES, 0)
 
     def message(seq: int) -> pmt.pmt_base:
-        return m.decision_message(0, seq, decision.mcs, decision.bler, decision.features, 0, False)
+        return m.decision_message(
+            0, seq, decision.mcs, decision.bler, decision.features, 0, False, 8 * PACKET_BYTES
+        )
 
     tuning, learner = tuner(queue_limit=n), Tuner(selector.predictor, trigger=TriggerPolicy(always=True))
     decided = [message(seq) for seq in range(n)]

@@ -28,7 +28,9 @@ class usrp_rx_host(gr.top_block):
             loopback=args.loopback,
         )
         self.demodulator = lighttune.amc_rx(samp_rate=args.samp_rate)
-        self.feedback = lighttune.feedback_sender(endpoint=args.feedback)
+        self.feedback = lighttune.feedback_sender(
+            endpoint=args.feedback, key=args.key, server_key=args.server_key, insecure=args.insecure
+        )
         self.show = blocks.message_debug()
 
         self.connect(self.usrp_rx, self.demodulator)
@@ -50,6 +52,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--channel", type=int, default=0, help="which of the radio's channels (default: %(default)s)")
     add("--clock-source", default="", help="internal or external (default: as it is)")
     add("--feedback", default="tcp://127.0.0.1:5557", help="the transmitter's host (default: %(default)s)")
+    add("--key", default="", help="this host's secret key file, of 'lighttune keys' (default: plain text)")
+    add("--server-key", default="", help="the transmitter's host's public key file")
+    add("--insecure", action="store_true", help="plain text between two hosts")
     add("--seconds", type=float, help="how long to run (default: until Ctrl-C)")
     add(
         "--loopback",

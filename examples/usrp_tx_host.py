@@ -34,7 +34,9 @@ class usrp_tx_host(gr.top_block):
             clock_source=args.clock_source,
             loopback=args.loopback,
         )
-        self.feedback = lighttune.feedback_receiver(endpoint=args.feedback)
+        self.feedback = lighttune.feedback_receiver(
+            endpoint=args.feedback, key=args.key, allowed=args.allowed, insecure=args.insecure
+        )
         # No verdict: it may be the feedback that was lost. Lost packets are told as NACKs by the other host.
         self.acks = lighttune.ack_merge(timeout_s=TIMEOUT_S, on_timeout="erasure")
         self.show = blocks.message_debug()
@@ -64,7 +66,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--antenna", default="", help="antenna port, as TX/RX (default: the radio's)")
     add("--channel", type=int, default=0, help="which of the radio's channels (default: %(default)s)")
     add("--clock-source", default="", help="internal or external (default: as it is)")
-    add("--feedback", default="tcp://*:5557", help="listens here for the other host (default: %(default)s)")
+    add("--feedback", default="tcp://127.0.0.1:5557", help="listens here for the other host, as tcp://*:5557"
+        " (default: %(default)s)")  # fmt: skip
+    add("--key", default="", help="this host's secret key file, of 'lighttune keys' (default: plain text)")
+    add("--allowed", default="", help="folder with the other host's public key file")
+    add("--insecure", action="store_true", help="plain text between two hosts")
     add("--period-ms", type=float, default=10.0, help="one packet so often (default: %(default)s)")
     add("--seconds", type=float, default=5.0, help="how long to run (default: %(default)s)")
     add("--packets", type=int, default=0, help="or how many packets to send")

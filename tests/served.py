@@ -29,10 +29,11 @@ class ThreadedService:
     """`Service.run` in a thread; tunes on every sample unless told otherwise."""
 
     def __init__(
-        self, predictor: Predictor, bind="tcp://127.0.0.1:*", tuner=None, state=None, **settings: Any
-    ) -> None:
+        self, predictor: Predictor, bind="tcp://127.0.0.1:*", tuner=None, state=None, key="", allowed="",
+        **settings: Any,
+    ) -> None:  # fmt: skip
         tuner = tuner or Tuner(predictor, trigger=TriggerPolicy(always=True), max_links=64)
-        self.service = Service(tuner, bind, state, ServiceSettings(**settings))
+        self.service = Service(tuner, bind, state, ServiceSettings(**settings), key=key, allowed=allowed)
         self.endpoint = self.service.endpoint
         self.thread = threading.Thread(target=self.service.run, daemon=True)
         self.thread.start()

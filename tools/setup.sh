@@ -9,7 +9,10 @@ PYTHON=/usr/bin/python3
 VENV=.venv
 LOG=build/setup.log
 # One word each: a Debian package, and what shows that it is there.
-PACKAGES=(gnuradio:gnuradio python3-venv:ensurepip cmake:/usr/bin/cmake python3-zmq:zmq)
+PACKAGES=(gnuradio:gnuradio python3-venv:ensurepip cmake:/usr/bin/cmake python3-zmq:zmq iproute2:/usr/sbin/ip debhelper:/usr/bin/dh
+    dh-python:/usr/bin/dh_python3 libjs-katex:/usr/share/javascript/katex/katex.js
+    xvfb:/usr/bin/Xvfb g++:/usr/bin/c++ libsoapysdr-dev:/usr/include/SoapySDR/Device.hpp
+    uhd-soapysdr:/usr/lib/*/uhd/modules/libsoapySupport.so)
 
 fail() {
     echo "setup: $*" >&2
@@ -25,7 +28,7 @@ step() { # step MESSAGE REMEDY COMMAND...: run with output to the log; on failur
 
 have() {
     case $1 in
-        /*) [ -x "$1" ] ;;
+        /*) compgen -G "$1" >/dev/null ;;
         *) "$PYTHON" -c "import $1" 2>/dev/null ;;
     esac
 }
@@ -67,18 +70,23 @@ pins() { # pins EXPRESSION: a list in pyproject.toml, one requirement a line
     "$PYTHON" -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*$1, sep='\n')"
 }
 mapfile -t torch < <(pins "p['optional-dependencies']['train']")
-mapfile -t others < <(pins "(p['dependencies'] + [r for e in ('campaign', 'test') for r in p['optional-dependencies'][e]])")
+mapfile -t others < <(pins "(p['dependencies'] + [r for e in ('campaign', 'records', 'test', 'docs') for r in p['optional-dependencies'][e]])")
 network="connect this machine to a Python package index (pip's own settings apply)"
-# torch goes first and alone: with it in place, no other package's range can pull in another build of it.
+step "install the packages of requirements.lock" "$network; a hash that differs: see requirements.lock" \
+    "$VENV/bin/pip" install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+# torch goes next and alone: with it in place, no other package's range can pull in another build of it.
 step "install ${torch[*]} (some 200 MB)" "$network" \
     "$VENV/bin/pip" install --disable-pip-version-check "${torch[@]}" "${others[0]}"
-step "install ${#others[@]} pinned packages" "$network" \
+step "look for pins that are not locked yet" "$network" \
     "$VENV/bin/pip" install --disable-pip-version-check "${others[@]}"
 
-# `from gnuradio import lighttune` straight from this tree: GNU Radio's package looks for parts of itself on sys.path.
+# `from gnuradio import lighttune` straight from this tree. GNU Radio's own package finds parts of itself on sys.path
+# too, but looks beside itself first, where an installed gr-lighttune would hide the tree.
 site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 mkdir -p "$site/gnuradio"
 ln -sfn "$PWD/python/lighttune" "$site/gnuradio/lighttune"
+printf 'from pkgutil import extend_path\n\n__path__ = extend_path([], __name__)  # in the order of sys.path\n' \
+    >"$site/gnuradio/__init__.py"
 # The guard: worker processes of `lighttune campaign` import their parent's main module.
 printf '#!%s\nfrom gnuradio.lighttune.cli.main import main\n\nif __name__ == "__main__":\n    raise SystemExit(main())\n' \
     "$PWD/$VENV/bin/python" >"$VENV/bin/lighttune"

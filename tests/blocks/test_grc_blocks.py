@@ -13,7 +13,8 @@ from gnuradio.lighttune.core.rules import RULES
 from gnuradio.lighttune.core.trigger import TriggerPolicy
 
 GRC = Path(__file__).resolve().parents[2] / "grc"
-BLOCKS = ["mcs_selector", "olla_selector", "tuner", "ack_merge"]
+BLOCKS = ["mcs_selector", "olla_selector", "tuner", "ack_merge", "feedback_sender", "feedback_receiver"]
+BLOCKS += ["feedback_to_pdu", "pdu_to_feedback", "stop_and_wait"]
 NOT_IN_GRC = {"trigger", "guards"}  # objects, for Python
 
 

@@ -7,6 +7,7 @@ from gnuradio import lighttune
 from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import Shape
+from gnuradio.lighttune.net.feedback_frame import Report, encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +83,19 @@ PORTS = {
     "olla_selector": ["csi", "pdu_in", "feedback", "model"],
     "tuner": ["decision", "feedback"],
     "ack_merge": ["ok", "fail", "feedback", "decision"],
+    "feedback_sender": ["csi", "feedback"],
+    "feedback_to_pdu": ["csi", "feedback"],
+    "pdu_to_feedback": ["pdu_in"],
+    "stop_and_wait": ["pdu_in", "decision", "feedback"],
+}
+FIRST = {"tuner": "decision", "ack_merge": "ok", "feedback_sender": "feedback", "feedback_to_pdu": "feedback"}
+OUT = {
+    "tuner": ["model"],
+    "ack_merge": ["feedback"],
+    "feedback_sender": [],
+    "feedback_to_pdu": ["pdu_out"],
+    "pdu_to_feedback": ["feedback"],
+    "stop_and_wait": ["pdu_out"],
 }
 
 
@@ -93,8 +107,9 @@ def bench(request, plain_predictor):
         "olla_selector": lambda: lighttune.olla_selector(McsTable.nr_pdsch(1), max_links=50),
         "tuner": lambda: lighttune.tuner(plain_predictor, max_links=50, always=True),
         "ack_merge": lambda: lighttune.ack_merge(timeout_s=0.05, max_links=50),
-    }[name]()
-    result = Bench(block, *{"tuner": ["model"], "ack_merge": ["feedback"]}.get(name, ["decision"]))
+        "stop_and_wait": lambda: lighttune.stop_and_wait(timeout_s=0.001),
+    }.get(name, lambda: getattr(lighttune, name)())()
+    result = Bench(block, *OUT.get(name, ["decision"]))
     with running(result.top):
         yield result
 
@@ -117,6 +132,21 @@ def still_works(bench):
         post(block, "feedback", message(link=0, seq=999, ack=True))
         until(lambda: block.status().get("samples", 0) > n, "a sample to be learnt")
         assert block.status()["worker"] == "running"
+    elif block.name() in ("feedback_sender", "feedback_to_pdu"):
+        n = block.status()["verdicts"]
+        post(block, "feedback", message(link=777, seq=7, ack=True))
+        until(lambda: block.status()["verdicts"] > n, "a verdict to be taken")
+    elif block.name() == "pdu_to_feedback":
+        frame = encode(Report(link=777, epoch=1, number=0, newest=7, n_blocks=1, told=1, ack=1))
+        post(block, "pdu_in", pmt.cons(pmt.make_dict(), pmt.init_u8vector(len(frame), list(frame))))
+        until(
+            lambda: any(d["link"] == 777 and d["seq"] == 7 and d["ack"] for d in answers(bench)), "feedback"
+        )
+    elif block.name() == "stop_and_wait":
+        until(lambda: block.status()["waiting"] == 0, "its queue to empty")
+        n = len(bench.out["pdu_out"].messages)
+        post(block, "pdu_in", pdu())
+        until(lambda: len(bench.out["pdu_out"].messages) > n, "a PDU")
     else:
         post(block, "decision", message(link=0, seq=7))
         post(block, "ok", message(link=0, seq=7))
@@ -128,7 +158,7 @@ def answers(bench):
 
 
 def test_no_message_stops_a_block_or_surprises_it(bench):
-    first = {"tuner": "decision", "ack_merge": "ok"}.get(bench.block.name(), "pdu_in")
+    first = FIRST.get(bench.block.name(), "pdu_in")
     bench.post(first, pdu() if first == "pdu_in" else message(**WHOLE.get(first)))  # link 0 has its place
 
     @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -92,14 +92,14 @@ def test_kill_9_of_the_process_under_load_costs_no_decision_and_it_comes_back(pl
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
         loop.wait_heard()
-        loop.send(ack=False, n=20)
-        until(lambda: loop.status()["samples"] == 20)
+        loop.send(ack=False, n=6)
+        until(lambda: loop.status()["samples"] == 6)
         first = loop.status()["pid"]
         os.kill(first, signal.SIGKILL)
         n = len(loop.decisions())
         until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["restarts"] == 1, "it to restart")
         loop.wait_heard()
-        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["samples"] > 20)
+        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["samples"] > 6)
         assert loop.status()["pid"] != first
     assert all(d["version"] >= 0 for d in loop.selector.out["decision"].dicts()[n:])  # never OLLA's
     told = [record.getMessage() for record in caplog.records]

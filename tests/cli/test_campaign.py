@@ -219,7 +219,7 @@ def test_a_campaign_that_was_killed_or_interrupted_goes_on_where_it_was(sent, tm
         assert f"{len(finished)} of 24 cells are finished and kept" in " ".join(shown.split())
         assert "Traceback" not in shown
     # A cell that was being written when the end came, and one that a disk has garbled.
-    (out / "cells" / ".half.parquet.tmp").write_bytes(b"PAR1")
+    (out / "cells" / ".half.parquet.part").write_bytes(b"PAR1")
     garbled = next(iter(finished))
     (out / "cells" / garbled).write_bytes(b"PAR1 and no more")
     assert main(["campaign", str(path), "--out", str(out), "--workers", "2"]) == 0

@@ -113,7 +113,7 @@ def test_a_failed_write_leaves_the_old_file(saved, plain_predictor, monkeypatch)
     assert list(saved.parent.iterdir()) == [saved]
 
 
-@pytest.mark.parametrize("name", ["amc", "nr-pdsch-1-sionna"])
+@pytest.mark.parametrize("name", ["amc", "nr-pdsch-1-sionna", "wifi"])
 def test_the_shipped_models_load_and_belong_to_the_shipped_tables(name):
     assert name in shipped_models()
     assert load_model(name).table.digest == McsTable.named(name).digest

@@ -64,7 +64,7 @@ def test_the_compiled_decision_is_numpys(seed, objective, budget, below):
         compiled.outcome(b.features, b.mcs, b.bler, nack)
 
 
-@pytest.mark.parametrize("model", ["amc", "nr-pdsch-1-sionna"])
+@pytest.mark.parametrize("model", ["amc", "nr-pdsch-1-sionna", "wifi"])
 def test_a_link_that_is_tuned_goes_the_same_way(model, rng):
     """Thousands of decisions that feed back on each other: no difference builds up."""
     predictor, policy = load_model(model), SelectionPolicy("target")

@@ -114,7 +114,7 @@ def test_the_table_measured_in_sionna_has_mcs_3_to_28_of_nr_table_1():
 
 
 def test_an_unknown_table_is_refused_with_the_names_of_all():
-    with pytest.raises(ValueError, match=r"nr-pdsch-9.*amc, nr-pdsch-1-sionna, nr-pdsch-1,"):
+    with pytest.raises(ValueError, match=r"nr-pdsch-9.*amc, nr-pdsch-1-sionna, wifi, nr-pdsch-1,"):
         McsTable.named("nr-pdsch-9")
 
 

@@ -67,7 +67,7 @@ def test_bler_is_a_probability_monotone_in_snr_and_along_every_ladder(seed, size
     check_structure(McsTable.nr_pdsch(number), seed, size)
 
 
-@pytest.mark.parametrize("name", ["amc", "nr-pdsch-1-sionna"])
+@pytest.mark.parametrize("name", ["amc", "nr-pdsch-1-sionna", "wifi"])
 @pytest.mark.parametrize("size", [0.0, 0.3, 3.0, 30.0])
 def test_the_same_holds_for_the_shipped_tables(name, size):
     for seed in range(5):

@@ -11,9 +11,12 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import blocks, channels, filter, gr
+from gnuradio.lighttune.blocks.amc_rx import CONSTELLATION_PERIOD_S
 from gnuradio.lighttune.blocks.amc_tx import amc_tx
 from gnuradio.lighttune.cli.modem_point import run_point
 from gnuradio.lighttune.modem import framing
+from gnuradio.lighttune.modem.mapping import constellation
+from gnuradio.lighttune.modem.mcs import MCS
 from gnuradio.lighttune.modem.numerology import noise_power
 
 CURVES = json.loads((Path(gnuradio.lighttune.__file__).parent / "models" / "amc_curves.json").read_text())
@@ -161,6 +164,38 @@ def test_a_loud_channel_yields_nacks_not_silence(link, rng):
         assert running.wire.wait("feedback", 20)
         assert [(f["seq"], f["ack"]) for f in running.wire["feedback"]] == [(s, False) for s in range(20)]
         assert not running.wire["pdu_out"]
+
+
+@pytest.mark.parametrize(("mcs", "length"), [(3, 128), (0, 4095)])
+def test_the_constellation_of_a_packet_lies_on_what_was_sent(mcs, length, link, rng):
+    order = MCS[mcs].bits_per_symbol
+    with_it = link(30, cfo_spacings=0.2)
+    with_it.wire.hears(with_it.rx, "constellation")
+    with with_it as running:
+        running.send(rng.bytes(length), seq=9, mcs=mcs, link=4)
+        assert running.wire.wait("constellation", 1)
+        metadata, points = running.wire["constellation"][0]
+    assert {k: metadata[k] for k in ("link", "seq", "mcs")} == {"link": 4, "seq": 9, "mcs": mcs}
+    assert abs(metadata["snr_db"] - 30) < 2
+    points = np.array(points)
+    assert 200 < len(points) <= 512
+    error = np.abs(points[:, None] - constellation(order)).min(axis=1)
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(10 ** (-30 / 20), rel=0.2)
+
+
+def test_constellations_are_few_and_none_is_made_for_nobody(link, rng):
+    alone, watched = link(30, gap_samples=100), link(30, gap_samples=100)
+    watched.wire.hears(watched.rx, "constellation")
+    for running in (alone, watched):
+        start_s = time.monotonic()
+        with running:
+            for seq in range(60):
+                running.send(rng.bytes(100), seq=seq, mcs=3)
+            assert running.wire.wait("feedback", 60)
+            took_s = time.monotonic() - start_s
+    assert alone.rx.demodulator.constellations == 0
+    heard = watched.wire["constellation"]
+    assert 1 <= len(heard) == watched.rx.demodulator.constellations <= 1 + took_s / CONSTELLATION_PERIOD_S
 
 
 def test_status_tells_what_happened(link, rng):

@@ -120,7 +120,7 @@ def test_metrics_tell_what_the_log_and_the_hosts_tell(predictor):
 
 
 def test_a_service_that_everybody_can_reach_says_that_it_is(predictor):
-    with Served(bind="tcp://0.0.0.0:*") as served:
+    with Served("--insecure", bind="tcp://0.0.0.0:*") as served:
         until(lambda: served.events("open to all"))
     with Served() as served:
         assert served.end() == 0
@@ -143,6 +143,7 @@ def test_many_starts_and_ends_of_a_host_leave_the_service_as_it_was(predictor):
     ("arguments", "message"),
     [
         (["--bind", "nowhere"], "cannot listen on 'nowhere'"),
+        (["--bind", "tcp://0.0.0.0:*"], "goes beyond this machine, in plain text"),
         (["--max-links", "0"], "--max-links 0: give"),
         (["--model", "no-such"], "no model file no-such"),
         (["--state", "/nowhere/state"], "no folder /nowhere"),

@@ -163,7 +163,7 @@ def test_what_goes_wrong_in_a_cell_is_told_in_its_row():
         ("links", 1.5, "links = 1.5: give a whole number"),
         ("slots", 3, "slots = 3: give a whole number, 10 or more"),
         ("feedback_delay_slots", 101, "feedback_delay_slots = 101: give a whole number from 1 to 100"),
-        ("model", "amd", "model = 'amd' is none of amc, nr-pdsch-1-sionna, and as a file: .*amd"),
+        ("model", "amd", "model = 'amd' is none of amc, nr-pdsch-1-sionna, wifi, and as a file: .*amd"),
         ("model", 3, "model = 3: give one of amc"),
         ("reference", "Olla", r"reference = 'Olla': give one of OLLA, grid \(delta_up_db 0.1\)"),
         ("adapters", {}, r"adapters = \{\}: give one or more"),
@@ -214,7 +214,7 @@ def test_the_example_is_a_good_spec_and_yaml_says_the_same_as_python(tmp_path):
         ("- a list", "the spec = .'a list'.: give a mapping of model, worlds"),
         ("", "the spec = None: give a mapping"),
         ("!!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
-        ("worlds: &a [*a]\nseeds: [1]\nlinks: 1\nslots: 10\nadapters: {}\n", "worlds = "),
+        ("worlds: &a [*a]\nseeds: [1]\nlinks: 1\nslots: 10\nadapters: {}\n", "its aliases stand for more"),
     ],
 )
 def test_a_file_that_is_no_spec_is_named_with_its_path(text, message, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ TIME = pmt.intern("time")
 FEATURES = pmt.intern("features")
 VERSION = pmt.intern("version")
 PROBE = pmt.intern("probe")
+BITS = pmt.intern("bits")
 WEIGHTS = pmt.intern("weights")
 HEALTHY = pmt.intern("healthy")
 HEARTBEAT = pmt.intern("heartbeat")
@@ -219,7 +220,7 @@ def erasure_message(link: int, seq: int) -> pmt.pmt_base:
 
 
 def decision_message(
-    link: int, seq: int, mcs: int, bler: float, features: np.ndarray, version: int, probe: bool
+    link: int, seq: int, mcs: int, bler: float, features: np.ndarray, version: int, probe: bool, bits: int
 ) -> pmt.pmt_base:
     """A decision message."""
     message = _with_block(link, seq)
@@ -227,7 +228,8 @@ def decision_message(
     message = pmt.dict_add(message, BLER, pmt.from_double(bler))
     message = pmt.dict_add(message, FEATURES, _f32vector(features))
     message = pmt.dict_add(message, VERSION, pmt.from_long(version))
-    return pmt.dict_add(message, PROBE, pmt.from_bool(probe))
+    message = pmt.dict_add(message, PROBE, pmt.from_bool(probe))
+    return pmt.dict_add(message, BITS, pmt.from_long(bits))
 
 
 def model_message(link: int, version: int, weights: np.ndarray, healthy: bool) -> pmt.pmt_base:

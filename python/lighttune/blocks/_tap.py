@@ -127,7 +127,10 @@ def _model(message: pmt.pmt_base) -> Fields:
 
 
 def _status(message: pmt.pmt_base) -> Fields:
-    return _plain(pmt.to_python(message))
+    try:
+        return _plain(pmt.to_python(message))
+    except (ValueError, TypeError, RecursionError):  # no plain values, symbols that are no text, or too deep
+        raise m.Refused("not of plain values") from None
 
 
 def _plain(value: Any) -> Any:

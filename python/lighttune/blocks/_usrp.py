@@ -176,7 +176,10 @@ class Watch(MessageBlock):
             raise Refused("no event")
 
     def _count(self, code: pmt.pmt_base) -> None:
-        kind = TX_KINDS.get(pmt.symbol_to_string(code)) if pmt.is_symbol(code) else None
+        try:
+            kind = TX_KINDS.get(pmt.symbol_to_string(code)) if pmt.is_symbol(code) else None
+        except UnicodeDecodeError:  # a symbol need not be text
+            kind = None
         if kind is None:
             raise Refused("event unknown")
         self.counters.add(kind)

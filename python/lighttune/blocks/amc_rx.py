@@ -15,7 +15,7 @@ from gnuradio import blocks, gr
 
 from ..modem import fec, framing
 from ..modem.header import Header
-from ..modem.pmt_vectors import f32vector, u8_array, u8vector
+from ..modem.pmt_vectors import c32vector, f32vector, u8_array, u8vector
 from ..modem.receiver import Arrival, Event, Payload, Receiver
 from ._block import STATUS_PERIOD_S, MessageBlock, handles
 from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
@@ -26,6 +26,10 @@ INTAKE = 1 << 17
 """Samples that may wait for the receiver."""
 BACKLOG = INTAKE // 4  # from here on it matters whether they are taken fast enough
 CHUNK = 1 << 13  # samples between two looks at the load
+CONSTELLATION_POINTS = 512
+"""Points of one packet that ``constellation`` shows at most."""
+CONSTELLATION_PERIOD_S = 0.05
+"""It shows a packet at most this often: as much as an eye can follow."""
 _LOUDEST = 1e12  # a sample beyond it is no signal, and its square would overflow
 
 
@@ -41,6 +45,9 @@ class amc_rx(gr.hier_block2):
       says nothing of the channel.
     - ``csi``: dict ``link``, ``seq`` (long), ``snr_db`` (double, mean Es/N0 over the occupied carriers,
       -10..60), as soon as a header is decoded.
+    - ``constellation``: PDU of equalised points (c32vector, unit mean power where the packet is sound,
+      evenly picked, `CONSTELLATION_POINTS` at most); metadata ``link``, ``seq``, ``mcs``, ``snr_db``. Of one
+      packet every `CONSTELLATION_PERIOD_S` at most, and only where something is connected to it.
     - ``status``: dict of counts, on change, at most every 0.25 s and when the flowgraph stops.
 
     Overload: a burst is dropped as a whole, before its header is read, and counted by cause, while
@@ -79,12 +86,13 @@ class amc_rx(gr.hier_block2):
         self.intake.set_min_output_buffer(0, INTAKE)
         self.decoder = fec.decoder()
 
-        for port in ("pdu_out", "feedback", "csi", "status"):
+        for port in ("pdu_out", "feedback", "csi", "constellation", "status"):
             self.message_port_register_hier_out(port)
         self.connect(self, self.intake, self.demodulator)
         self.msg_connect(self.demodulator, "soft_bits", self.decoder, "in")
         self.msg_connect(self.decoder, "out", self.decode_mac, "bits")
-        self.msg_connect(self.demodulator, "csi", self, "csi")
+        for port in ("csi", "constellation"):
+            self.msg_connect(self.demodulator, port, self, port)
         for port in ("pdu_out", "feedback", "status"):
             self.msg_connect(self.decode_mac, port, self, port)
 
@@ -121,8 +129,11 @@ class _Demodulator(gr.sync_block):
     def __init__(self, verdicts: _DecodeMac, queue_packets: int, pace: _Pace | None) -> None:
         gr.sync_block.__init__(self, "amc_rx demodulator", in_sig=[np.complex64], out_sig=None)
         self._soft_bits, self._csi = pmt.intern("soft_bits"), pmt.intern("csi")
-        self.message_port_register_out(self._soft_bits)
-        self.message_port_register_out(self._csi)
+        self._constellation = pmt.intern("constellation")
+        for port in (self._soft_bits, self._csi, self._constellation):
+            self.message_port_register_out(port)
+        self._shown_s = -math.inf
+        self.constellations = 0  # that were published
         self._verdicts = verdicts
         self._limit = queue_packets
         self._pace = pace
@@ -152,6 +163,7 @@ class _Demodulator(gr.sync_block):
                     self.message_port_pub(self._csi, _metadata(event))
                 elif isinstance(event, Payload):
                     self._decode(event)
+                    self._show(event)
                 else:
                     self._verdicts.dropped.add(f"samples: {overload}")
         return len(samples)
@@ -184,6 +196,21 @@ class _Demodulator(gr.sync_block):
         ticket = pmt.from_long(self._verdicts.announce(payload.arrival))
         metadata = pmt.dict_add(pmt.make_dict(), _TICKET, ticket)
         self.message_port_pub(self._soft_bits, pmt.cons(metadata, f32vector(payload.llr)))
+
+    def _show(self, payload: Payload) -> None:
+        """Publish some of a packet's points, if it is time to and somebody looks."""
+        now_s = time.monotonic()
+        if now_s - self._shown_s < CONSTELLATION_PERIOD_S:
+            return
+        if pmt.is_null(self.to_basic_block().message_subscribers(self._constellation)):
+            return
+        self._shown_s = now_s
+        self.constellations += 1
+        every = -(-payload.points.size // CONSTELLATION_POINTS)
+        points = payload.points.ravel()[::every]
+        metadata = _metadata(payload.arrival)
+        metadata = pmt.dict_add(metadata, MCS, pmt.from_long(payload.arrival.header.mcs))
+        self.message_port_pub(self._constellation, pmt.cons(metadata, c32vector(points)))
 
 
 class _DecodeMac(MessageBlock):

@@ -20,6 +20,7 @@ from ._block import MessageBlock, handles
 from ._messages import LINK, MCS, SEQ, Refused, read_long
 
 _SOB, _EOB = pmt.intern("tx_sob"), pmt.intern("tx_eob")
+_BUFFER = 1 << 15  # samples: a radio must have most of a burst before it starts, or it underruns within
 _IDLE_S = 0.02  # a pause is looked at this often, so that the flowgraph can stop
 
 
@@ -31,7 +32,8 @@ class amc_tx(gr.hier_block2):
     ``status`` (message, see `MessageBlock.status`: ``sent``, ``queued_packets``, ``dropped`` by cause).
 
     The samples carry the tags ``tx_sob`` and ``tx_eob``, which UHD and Soapy sinks understand. Packets that
-    follow without a pause share one pair; nothing is produced in a pause.
+    follow without a pause share one pair; nothing is produced in a pause. With ``length_tag``, each packet is
+    a burst of its own instead, and its first sample carries that tag with the number of its samples.
 
     Args:
         mcs: index 0..9 for packets whose metadata has none.
@@ -40,6 +42,7 @@ class amc_tx(gr.hier_block2):
         slot_samples: 0, or the exact number of samples, zeros included, that each packet takes: packet n then
             starts at sample n * slot_samples. A burst with its gap that does not fit is dropped and counted.
         queue_packets: packets that may wait for the sample stream; more are dropped and counted.
+        length_tag: name of the packet-length tag, the same as the radio sink's; empty for tx_sob and tx_eob.
 
     Raises:
         ValueError: an argument is out of range.
@@ -52,11 +55,12 @@ class amc_tx(gr.hier_block2):
         gap_samples: int = 0,
         slot_samples: int = 0,
         queue_packets: int = 64,
+        length_tag: str = "",
     ) -> None:
         gr.hier_block2.__init__(
             self, "amc_tx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
         )
-        self.stream = _Stream()
+        self.stream = _Stream(length_tag)
         self.framer = _Framer(self.stream, mcs, amplitude, gap_samples, slot_samples, queue_packets)
 
         self.message_port_register_hier_in("pdu_in")
@@ -79,8 +83,11 @@ class _Stream(gr.sync_block):
     waits, takes 80 us with the interpreter locked; and a burst gets there as a message, copied three times.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, length_tag: str) -> None:
         gr.sync_block.__init__(self, "amc_tx stream", in_sig=None, out_sig=[np.complex64])
+        self._length_tag = pmt.intern(length_tag) if length_tag else None
+        self.set_log_level("warn")  # the next line is not worth one on the screen
+        self.set_min_output_buffer(0, _BUFFER)
         # GNU Radio starts no block that is connected to the outside alone: the framer needs this port.
         self.message_port_register_in(pmt.intern("status"))
         self.set_msg_handler(pmt.intern("status"), self.ignore)
@@ -103,9 +110,12 @@ class _Stream(gr.sync_block):
     def put(self, burst: np.ndarray) -> None:
         """Append a burst, shape ``(n,)``, complex64."""
         with self._news:
+            idle = not self._bursts
             self._bursts.append(burst)
             self.samples += len(burst)
             self._news.notify()
+        if idle:  # GNU Radio looks at a source that had nothing to give every 250 ms, or when a message comes
+            self.to_basic_block()._post(pmt.intern("status"), pmt.PMT_NIL)
 
     def waiting(self) -> int:
         """Bursts whose last sample is not out yet."""
@@ -121,21 +131,31 @@ class _Stream(gr.sync_block):
                 burst = self._bursts[0]
                 n = min(len(burst) - self._begun, len(out) - done)
                 out[done : done + n] = burst[self._begun : self._begun + n]
-                if not self._contiguous:
-                    self._tag(done, _SOB)
-                self._contiguous = True
+                self._tag_start(done, len(burst))
                 done += n
                 self._begun += n
                 if self._begun == len(burst):
                     self._bursts.popleft()
                     self._begun = 0
             if done and not self._bursts:
-                self._tag(done - 1, _EOB)
-                self._contiguous = False
+                self._tag_end(done - 1)
         return done
 
-    def _tag(self, at: int, key: pmt.pmt_base) -> None:
-        self.add_item_tag(0, self.nitems_written(0) + at, key, pmt.PMT_T)
+    def _tag_start(self, at: int, length: int) -> None:
+        if self._length_tag is not None:
+            if self._begun == 0:
+                self._tag(at, self._length_tag, pmt.from_long(length))
+        elif not self._contiguous:
+            self._tag(at, _SOB, pmt.PMT_T)
+        self._contiguous = True
+
+    def _tag_end(self, at: int) -> None:
+        if self._length_tag is None:
+            self._tag(at, _EOB, pmt.PMT_T)
+        self._contiguous = False
+
+    def _tag(self, at: int, key: pmt.pmt_base, value: pmt.pmt_base) -> None:
+        self.add_item_tag(0, self.nitems_written(0) + at, key, value)
 
 
 class _Framer(MessageBlock):

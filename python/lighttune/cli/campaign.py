@@ -89,7 +89,8 @@ what is written to the folder --out:
   summary.md           goodput over the reference with 95 % intervals over seeds, BLER, prediction error
   goodput.png, errors.png
 
-exit status: 0 all cells finished, 1 some failed (listed; they run again the next time), 130 interrupted
+exit status: 0 all cells finished, 1 some failed (listed; they run again the next time), 130 and 143 ended by
+SIGINT and SIGTERM
 """
 
 

@@ -17,9 +17,17 @@ On each host, once:
 The .key file is public: copy the receiver's host's one into a folder on the transmitter's host (say,
 allowed/), and the transmitter's host's one to the receiver's host. The .key_secret file stays on its host.
 
-    lighttune.feedback_receiver(key="keys/tx-host.key_secret", allowed="allowed")
+    lighttune.feedback_receiver("tcp://*:5557", key="keys/tx-host.key_secret",
+                                allowed="allowed")
     lighttune.feedback_sender("tcp://tx-host:5557", key="keys/rx-host.key_secret",
                               server_key="keys/tx-host.key")
+
+Who is in the folder may speak for any link. To bound that, give a list in its place, a line for each key:
+
+    rx-host.key     0-15
+    bench-b.key     16-31, 40
+
+For a tuner service it is the same: "lighttune serve --help".
 """
 
 

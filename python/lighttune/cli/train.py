@@ -15,7 +15,7 @@ from ..core import features as ft
 from ..core.checkpoint import save_predictor
 from ..core.mcs import TABLES, McsTable, sigmoid
 from ..sim.family import FAMILY
-from . import cluster
+from . import cluster, retrain
 
 _HELP = """\
 Train a BLER predictor for an MCS table and write it as a model file (safetensors).
@@ -27,6 +27,11 @@ says; in the second, on as many links again, around what the first round's predi
 from its own errors; the model is trained on both. A held-out draw of the same family gives the log loss,
 beside that of looking the last report up in the table. The same seed and sizes give the same file, by however
 many workers the channels are drawn (on processors and numpy builds that round alike).
+
+With --from, an existing predictor is trained further on a testbed's own logs instead, and judged before and
+after on sessions that were held out; the model is written only if it is better there:
+
+    lighttune train --from logs/bench --out bench.safetensors --plot reliability.png
 """
 
 
@@ -39,7 +44,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--table", default="amc", help=f"{', '.join(TABLES)}, or a curves file, .json (default: %(default)s)")
+    add("--table", default="", help=f"{', '.join(TABLES)}, or a curves file, .json (default: amc)")
     add("--out", type=Path, help="model file to write (default: the shipped models/TABLE.safetensors)")
     add("--seed", type=int, default=1, help="of the channels and the training (default: %(default)s)")
     add(
@@ -54,11 +59,15 @@ def add_parser(commands: Any) -> None:
     add("--slots", type=int, default=256, help="slots of each link (default: %(default)s)")
     add("--epochs", type=int, default=15, help="epochs of the encoder in each round (default: %(default)s)")
     cluster.add_options(parser, 1, "processes that draw channels (default: this one, without Dask)")
+    retrain.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report the held-out log loss, write the model; returns the exit status."""
+    if args.logs:
+        return retrain.run(args)
+    args.table = args.table or "amc"
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from .features import NAMES
+from .files import replace
 from .mcs import McsTable
 from .predictor import N_SHAPE, Encoder, Predictor, Shape
+from .tensors import dump_tensors, read_tensors
 
 SCHEMA = 2
 _ABOUT = "lighttune"
@@ -36,7 +35,6 @@ def save_predictor(
     Args:
         notes: text to keep with it, such as the seed and the command that trained it.
     """
-    path = Path(path)
     tensors = {f"encoder.{f.name}": getattr(predictor.encoder, f.name) for f in fields(Encoder)}
     tensors["offline"] = predictor.offline
     about = {
@@ -46,33 +44,11 @@ def save_predictor(
         "table": asdict(predictor.table),
         "notes": notes or {},
     }
-    metadata = {_ABOUT: json.dumps(about)}  # one key: safetensors writes several in no fixed order
-    blob = save({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, metadata)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's files are their owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All tensors of a safetensors file by name, and its metadata.
-
-    Raises:
-        ValueError: it is truncated, or no such file.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, file.metadata() or {}
-    except (SafetensorError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error})") from error
+    blob = dump_tensors(
+        {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()},
+        {_ABOUT: json.dumps(about)},
+    )
+    replace(path, lambda file: file.write(blob))
 
 
 def fingerprint(predictor: Predictor) -> bytes:
@@ -113,7 +89,7 @@ def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Pr
     try:
         about = json.loads(metadata[_ABOUT])
         schema = about["schema"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a LightTune model: no or garbled description ({error})") from error
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema!r}: this version reads schema {SCHEMA}; train it anew")

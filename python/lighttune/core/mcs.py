@@ -14,13 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
+MAX_MCS, MAX_ORDER, MAX_REFERENCE_BITS = 256, 16, 2**31
+"""Bounds of a table: of rows (an index travels as one byte), of bits per symbol, of bits per block."""
+
+_LARGEST_FILE = 2**20  # bytes of a curves file: one with points is a few kB
 _MODELS = Path(__file__).resolve().parent.parent / "models"
-_CURVES = {"amc": "amc_curves.json", "nr-pdsch-1-sionna": "nr_pdsch_1_sionna_curves.json"}
+_CURVES = {
+    "amc": "amc_curves.json",
+    "nr-pdsch-1-sionna": "nr_pdsch_1_sionna_curves.json",
+    "wifi": "wifi_curves.json",
+}
 
 TABLES = (*_CURVES, "nr-pdsch-1", "nr-pdsch-2", "nr-pdsch-3")
 """Names of the tables that `McsTable.named` knows: ``"amc"`` is the reference modem's;
 ``"nr-pdsch-1-sionna"``
-has MCS 3 to 28 of NR PDSCH table 1 with the BLER curves of NVIDIA's Sionna (it has none for MCS 0 to 2)."""
+has MCS 3 to 28 of NR PDSCH table 1 with the BLER curves of NVIDIA's Sionna (it has none for MCS 0 to 2);
+``"wifi"`` has the eight rates of IEEE 802.11a/g with the curves of gr-ieee802-11 (``docs/wifi.md``)."""
 
 # 3GPP TS 38.214 V17, Tables 5.1.3.1-1 to 5.1.3.1-3: (modulation order Q_m, target code rate R x 1024).
 _NR_PDSCH: dict[int, tuple[tuple[int, Sequence[float]], ...]] = {
@@ -60,13 +69,13 @@ class McsTable:
 
     Args:
         name: what the table is; it travels in checkpoints.
-        modulation_order: bits per symbol (1, 2, 4, 6, 8, ...), one per MCS.
+        modulation_order: bits per symbol (1, 2, 4, 6, 8, ... `MAX_ORDER`), one per MCS, `MAX_MCS` at most.
         code_rate: inside (0, 1], one per MCS.
         threshold_db: SINR of 50 % BLER in dB, strictly increasing with the code rate on each
             modulation order's ladder.
         slope_db: logistic scale in dB, above 0, one per MCS and equal within a modulation order, so
             that no two curves of a ladder cross.
-        reference_bits: information bits of the blocks that the curves hold for.
+        reference_bits: information bits of the blocks that the curves hold for, up to `MAX_REFERENCE_BITS`.
         overhead_symbols: symbols (resource elements) that every block costs beside its payload:
             preamble and header of a packet radio; 0 for a slotted one.
 
@@ -84,18 +93,23 @@ class McsTable:
 
     def __post_init__(self) -> None:
         columns = (self.modulation_order, self.code_rate, self.threshold_db, self.slope_db)
-        if not self.modulation_order or len({len(c) for c in columns}) != 1:
+        if not isinstance(self.name, str):
+            raise ValueError(f"MCS table {self.name!r}: give it a name in letters")
+        if len({len(c) for c in columns}) != 1 or not 1 <= len(self) <= MAX_MCS:
             raise ValueError(
-                f"MCS table {self.name!r}: give as many orders as rates, thresholds and slopes (> 0)"
+                f"MCS table {self.name!r}: give as many orders as rates, thresholds and slopes,"
+                f" 1 to {MAX_MCS} of each"
             )
-        if not all(math.isfinite(v) for column in columns for v in column):
+        if not all(1 <= order <= MAX_ORDER and order == int(order) for order in self.modulation_order):
+            raise ValueError(f"MCS table {self.name!r}: orders are whole numbers from 1 to {MAX_ORDER}")
+        if not 1 <= self.reference_bits <= MAX_REFERENCE_BITS:
+            raise ValueError(f"MCS table {self.name!r}: reference_bits is not from 1 to {MAX_REFERENCE_BITS}")
+        if not all(_finite(v) for column in (*columns, (self.overhead_symbols,)) for v in column):
             raise ValueError(f"MCS table {self.name!r} has a value that is not finite")
-        if min(self.modulation_order) < 1 or not all(0 < r <= 1 for r in self.code_rate):
-            raise ValueError(f"MCS table {self.name!r}: orders start at 1, code rates lie inside (0, 1]")
-        if min(self.slope_db) <= 0 or self.reference_bits < 1 or not 0 <= self.overhead_symbols < math.inf:
-            raise ValueError(
-                f"MCS table {self.name!r}: slopes and reference_bits are positive, overhead is not negative"
-            )
+        if not all(0 < r <= 1 for r in self.code_rate):
+            raise ValueError(f"MCS table {self.name!r}: code rates lie inside (0, 1]")
+        if min(self.slope_db) <= 0 or not 0 <= self.overhead_symbols < math.inf:
+            raise ValueError(f"MCS table {self.name!r}: slopes are positive, overhead is not negative")
         for order in set(self.modulation_order):
             ladder = sorted(
                 (self.code_rate[m], self.threshold_db[m], self.slope_db[m])
@@ -133,8 +147,10 @@ class McsTable:
         """
         if name.endswith(".json"):
             try:
+                if Path(name).stat().st_size > _LARGEST_FILE:
+                    raise ValueError(f"a curves file has {_LARGEST_FILE} bytes at most")
                 return cls.from_curves(Path(name).stem, json.loads(Path(name).read_text()))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise ValueError(f"table = {name!r}: {error}") from error
         if name not in TABLES:
             raise ValueError(f"table = {name!r}: give one of {', '.join(TABLES)}, or a curves file (.json)")
@@ -191,7 +207,7 @@ class McsTable:
                 reference_bits=8 * int(curves["payload_bytes"]),
                 overhead_symbols=float(curves["overhead_symbols"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"curves of {name!r} lack or garble {error}: measure them anew") from error
 
     @cached_property
@@ -274,6 +290,13 @@ class McsTable:
         """Information bits per symbol that an ACKed block carries, overhead counted, shape ``(n_mcs,)``."""
         size = self.reference_bits if bits is None else bits
         return size / (self.overhead_symbols + size / self.spectral_efficiency)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond a double
+        return False
 
 
 def sigmoid(logit: float | np.ndarray) -> np.ndarray:

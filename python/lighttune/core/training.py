@@ -128,8 +128,32 @@ class TorchPredictor(nn.Module):
                 for name in ("v", "w", "u"):
                     layer[name].clamp_(min=0.0)
 
-    def export(self) -> Predictor:
-        """The numpy predictor with these weights."""
+    @classmethod
+    def of(cls, predictor: Predictor) -> TorchPredictor:
+        """A model that begins with a predictor's weights."""
+        encoder, weights = predictor.encoder, predictor.weights()
+        model = cls(predictor.table, encoder.mean, encoder.scale, len(encoder.b1), predictor.shape)
+
+        def put(parameter: torch.Tensor, array: np.ndarray) -> None:
+            parameter.copy_(torch.as_tensor(array))
+
+        with torch.no_grad():
+            for i, layer in enumerate(model.dense, 1):
+                put(layer.weight, getattr(encoder, f"w{i}"))
+                put(layer.bias, getattr(encoder, f"b{i}"))
+            put(model.direct.weight, encoder.direct)
+            for index, own in enumerate(model.layers):
+                put(own["W"], weights.W[index])
+                for name in ("b", "v", "w", "u"):
+                    put(own[name], getattr(weights, name)[index])
+        return model
+
+    def export(self, calibration: np.ndarray | None = None) -> Predictor:
+        """The numpy predictor with these weights.
+
+        Args:
+            calibration: weights whose first `Shape.n_calibration` are taken over; None for zeros.
+        """
 
         def array(tensor: torch.Tensor) -> np.ndarray:
             return tensor.detach().numpy().astype(float)
@@ -145,6 +169,8 @@ class TorchPredictor(nn.Module):
             weights.W[index][...] = array(layer["W"])
             for name in ("b", "v", "w", "u"):
                 getattr(weights, name)[index] = array(layer[name])
+        if calibration is not None:
+            weights.flat[: self.shape.n_calibration] = calibration[: self.shape.n_calibration]
         return Predictor(self.table, encoder, weights.flat.astype(np.float32), self.shape)
 
 
@@ -177,21 +203,14 @@ def train(
         plan.hidden,
         shape or Shape(len(table.orders)),
     ).float()
-    data = tuple(
-        torch.as_tensor(a, dtype=kind)
-        for a, kind in (
-            (samples.features, torch.float32),
-            (samples.mcs, torch.int64),
-            (samples.nack, torch.float32),
-        )
-    )
+    data = tensors_of(samples)
     total = plan.encoder_epochs + plan.layer_epochs
 
     def encoder_loss(f: torch.Tensor, m: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(model.margin(f, m)[1], n)
 
     for epoch, loss in enumerate(
-        _epochs(model.encoder_parameters(), encoder_loss, data, plan, plan.encoder_epochs), 1
+        epochs_of(model.encoder_parameters(), encoder_loss, data, plan, plan.encoder_epochs), 1
     ):
         progress("encoder", epoch / total, loss)
 
@@ -202,14 +221,20 @@ def train(
         logits = model.local_logits(x, t, m)
         return sum(F.binary_cross_entropy_with_logits(z, n) for z in logits) / len(logits)
 
-    epochs = _epochs(model.layers.parameters(), layer_loss, data, plan, plan.layer_epochs)
+    epochs = epochs_of(model.layers.parameters(), layer_loss, data, plan, plan.layer_epochs)
     for epoch, loss in enumerate(epochs, plan.encoder_epochs + 1):
         progress("layers", epoch / total, loss)
     model.project_signs()
     return model.export()
 
 
-def _epochs(
+def tensors_of(samples: Samples) -> tuple[torch.Tensor, ...]:
+    """Features, MCS and outcomes, as the losses take them."""
+    kinds = {"features": torch.float32, "mcs": torch.int64, "nack": torch.float32}
+    return tuple(torch.as_tensor(getattr(samples, name), dtype=kind) for name, kind in kinds.items())
+
+
+def epochs_of(
     parameters: Iterator[nn.Parameter],
     loss_of: Callable[..., torch.Tensor],
     data: tuple[torch.Tensor, ...],

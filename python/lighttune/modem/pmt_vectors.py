@@ -16,7 +16,7 @@ import pmt
 
 _TAG = 0x0A  # PST_UNIFORM_VECTOR
 _HEADER_BYTES = 8
-_U8, _F32 = 0x00, 0x08  # UVI_U8, UVI_F32
+_U8, _F32, _C32 = 0x00, 0x08, 0x0A  # UVI_U8, UVI_F32, UVI_C32
 
 
 def _header(kind: int, length: int) -> bytes:
@@ -32,6 +32,12 @@ def u8vector(values: np.ndarray | bytes) -> pmt.pmt_base:
 def f32vector(values: np.ndarray) -> pmt.pmt_base:
     """An f32vector of a real array, shape ``(n,)``."""
     return pmt.deserialize_str(_header(_F32, len(values)) + values.astype(">f4").tobytes())
+
+
+def c32vector(values: np.ndarray) -> pmt.pmt_base:
+    """A c32vector of a complex64 array, shape ``(n,)``."""
+    parts = np.ascontiguousarray(values, np.complex64).view(np.float32).astype(">f4")
+    return pmt.deserialize_str(_header(_C32, len(values)) + parts.tobytes())
 
 
 def u8_array(vector: pmt.pmt_base) -> np.ndarray:

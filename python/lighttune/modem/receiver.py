@@ -58,15 +58,17 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The soft bits of a packet.
+    """The soft bits of a packet, and the points that they were read from.
 
     Args:
         arrival: the header that announced it.
         llr: decoder input, shape ``(2 * (8 * (length + 4) + 6),)``, float32, positive for bit 1.
+        points: equalised data carriers, shape ``(symbols, 48)``, complex64.
     """
 
     arrival: Arrival
     llr: np.ndarray
+    points: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,7 @@ class Receiver:
         correction = frame_equalizer.phase_correction(known, packet.channel.snr)[HEADER_SYMBOLS:]
         points, weight = frame_equalizer.equalize(symbols, packet.channel, correction)
         llr = frame_equalizer.decoder_input(points, weight, header.mcs, info_bits(header.length))
-        events.append(Payload(packet.arrival, llr))
+        events.append(Payload(packet.arrival, llr, points))
         sound = frame_equalizer.coherent_symbols(products, correction, packet.channel)
         if sound < packet.symbols:
             self.counts["resyncs"] += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the service counts, for Prometheus (https://prometheus.io)."""
+"""What the service counts, for Prometheus (https://prometheus.io), and how it is asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,34 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-class Metrics:
-    """The service's counters in a registry of their own; all names begin with ``lighttune_``."""
+class Exporter:
+    """A registry that answers HTTP."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
+
+    def serve(self, port: int) -> int:
+        """Answer HTTP on ``127.0.0.1:port`` in a thread of its own (0: any free port); returns the port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._server, self._thread = start_http_server(port, "127.0.0.1", self.registry)
+        return self._server.server_port
+
+    def close(self) -> None:
+        """End that."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class Metrics(Exporter):
+    """The service's counters; all names begin with ``lighttune_``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        registry = self.registry
 
         def make(kind: type, name: str, text: str, labels: tuple[str, ...] = (), **more: tuple) -> object:
             return kind(f"lighttune_{name}", text, labels, registry=registry, **more)
@@ -32,18 +55,3 @@ class Metrics:
         )
         self.save_s = make(Histogram, "save_seconds", "Time to save the state", buckets=_SECONDS)
         self.save_failures = make(Counter, "save_failures", "Saves that failed")
-
-    def serve(self, port: int) -> int:
-        """Answer HTTP on ``127.0.0.1:port`` in a thread of its own (0: any free port); returns the port.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        self._server, self._thread = start_http_server(port, "127.0.0.1", self.registry)
-        return self._server.server_port
-
-    def close(self) -> None:
-        """End that."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -90,9 +90,9 @@ def decode(frame: bytes) -> Message:
         raise
     except Exception:  # msgpack raises a dozen types, also from the decoding of text
         raise TelemetryError("not MessagePack within bounds") from None
-    if not isinstance(parts, list) or len(parts) < 2 or parts[0] != MAGIC:
+    if not isinstance(parts, list) or len(parts) < 2 or not isinstance(parts[0], str) or parts[0] != MAGIC:
         raise TelemetryError("no magic")
-    if parts[1] != SCHEMA or isinstance(parts[1], bool):
+    if type(parts[1]) is not int or parts[1] != SCHEMA:
         raise TelemetryError("another schema")
     if len(parts) != 8:
         raise TelemetryError("of wrong length")

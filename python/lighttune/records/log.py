@@ -70,7 +70,7 @@ class Session:
             about = json.loads((self.folder / "session.json").read_text())
             if not isinstance(about, dict):
                 raise ValueError("not an object")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self.damage[f"session.json: {type(error).__name__}"] += 1
             about = {"format": FORMAT, "schema": SCHEMA}
         if about.get("format") != FORMAT or about.get("schema") != SCHEMA:
@@ -138,7 +138,12 @@ class Session:
         names = set()
         for text in self.table("status", ["fields"])["fields"]:
             if "mcs_table" in text:
-                name = json.loads(text).get("mcs_table")
+                try:
+                    said = json.loads(text)
+                except (ValueError, RecursionError) as error:
+                    self.damage[f"status: {type(error).__name__}"] += 1
+                    continue
+                name = said.get("mcs_table") if isinstance(said, dict) else None
                 names |= {name} if isinstance(name, str) else set()
         return names
 

@@ -124,7 +124,7 @@ def _number(name: str, value: Any, more: str = "") -> float:
     # YAML 1.1 reads 1e-3 as text: it wants 1.0e-3, which few know.
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{name} = {value!r}: give a finite number{more}")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from .worlds import WORLDS
 MAX_CELLS = 100_000
 """More cells than this are taken for a slip: each is a file."""
 
+MAX_CELL_SLOTS = 10**8
+"""Slots of all links of a cell together at most: some 10 GB of traces."""
+
 _LEAST_SLOTS = 10
+_LARGEST_FILE, _MOST_VALUES = 2**20, 200_000  # bytes, and values with every alias written out
 _RUN_KEYS = ("model", "worlds", "seeds", "links", "slots", "feedback_delay_slots", "reference", "adapters")
 _ADAPTER_KEYS = ("kind", "settings", "grid")
 
@@ -80,16 +84,34 @@ def read_spec(path: Path) -> Campaign:
         """Refuses a key that occurs twice, of which YAML would silently take the last."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-            counts = Counter(str(key.value) for key, _ in node.value)
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]  # others are refused
+            counts = Counter(key.value for key in keys)
             twice = [key for key, count in counts.items() if count > 1]
             if twice:
                 raise ValueError(f"line {node.start_mark.line + 1}: the key {twice[0]!r} occurs twice")
             return super().construct_mapping(node, deep)
 
     try:
-        return parse(yaml.load(path.read_text(), Loader), path.parent)
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ValueError(f"it has {path.stat().st_size} bytes: give {_LARGEST_FILE} at most")
+        document = yaml.load(path.read_text(), Loader)
+        if _values(document, {}) > _MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values: write fewer")
+        return parse(document, path.parent)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _values(document: Any, known: dict[int, float]) -> float:
+    """Values of a document with every alias written out: a kilobyte of YAML can stand for terabytes, which
+    the first message that shows them would fill. ``known``: those of lists and mappings by identity."""
+    if not isinstance(document, dict | list):
+        return 1
+    if id(document) not in known:
+        known[id(document)] = inf  # what is in itself has no end
+        inner = document.values() if isinstance(document, dict) else document
+        known[id(document)] = 1 + sum(_values(value, known) for value in inner)
+    return known[id(document)]
 
 
 def parse(document: Any, folder: Path = Path()) -> Campaign:
@@ -116,12 +138,15 @@ def parse(document: Any, folder: Path = Path()) -> Campaign:
     reference = run.get("reference", labels[0])
     if reference not in labels:
         raise ValueError(f"reference = {reference!r}: give one of {', '.join(labels)}")
+    links = _integer("links", run["links"], 1)
+    if links * slots > MAX_CELL_SLOTS:
+        raise ValueError(f"links = {links} of {slots} slots: give {MAX_CELL_SLOTS} slots in all at most")
     return Campaign(
         model=str(run.get("model", "amc")),
         predictor=predictor,
         worlds=worlds,
         seeds=seeds,
-        links=_integer("links", run["links"], 1),
+        links=links,
         slots=slots,
         feedback_delay_slots=_integer("feedback_delay_slots", run.get("feedback_delay_slots", 1), 1, slots),
         variants=variants,
