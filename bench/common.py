@@ -128,10 +128,14 @@ def light_tune(
     fallback: bool = True,
     tuned: bool = True,
 ) -> BatchAdapter:
-    """LightTune with some of its settings changed; ``rule`` is a name, or a function that makes one."""
+    """LightTune with some of its settings changed; ``rule`` is a name, or a function that makes one.
+
+    Un-tuned is the predictor as it was trained, whatever comes of it: OLLA never takes over from it.
+    """
     made = rule if isinstance(rule, str) else rule()
     tuner = Tuner(predictor, made, TriggerPolicy(**(trigger or {})), GuardPolicy(**(guards or {})), n)
-    return BatchLightTune(predictor, n, SelectionPolicy(**(policy or {})), tuner if tuned else None, fallback)
+    tuner = tuner if tuned else None
+    return BatchLightTune(predictor, n, SelectionPolicy(**(policy or {})), tuner, fallback and tuned)
 
 
 def relative(

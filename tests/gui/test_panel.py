@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The panel in a real window on a real X server shows the numbers that the blocks have."""
 
+import gc
 import inspect
 import math
 import os
@@ -46,6 +47,17 @@ def show(application):
             time.sleep(0.01)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def collected_in_this_thread(application):
+    """Only the thread that made a window may delete it, and Python's collector runs in any thread that
+    happens to allocate: other tests leave some behind."""
+    gc.disable()
+    yield
+    application.processEvents()
+    gc.collect()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -8,13 +8,13 @@ outcome (1 for NACK), two of Page's cumulative sums of log-likelihood ratios, in
 whether it is far off, whoever wrote its weights:
 
     optimistic    z + 3 against z, over 60
-    pessimistic   z - 3 against z, over 2 while the reports stand still, and so say nothing of the channel:
-        such a model sends low and sees only ACKs, and what tells is that the few blocks above (the probes)
-        arrive against all odds. Where reports move, pessimism is the tuner's to cure.
+    pessimistic   z - 3 against z, over 24, and over 2 while the reports stand still, and so say nothing of
+        the channel: such a model sends low and sees only ACKs, and what tells is that the few blocks above
+        (the probes) arrive against all odds
 
 Then the fallback decides for 200 blocks, from whose outcomes the tuner learns too, and until a report moves,
-and the model has another trial. Each time that it fails again a quarter of the evidence for optimism does,
-but 8 nats at least, and the rest is four times as long.
+and the model has another trial. Each time that it fails again a quarter of the evidence does, but 8 nats at
+least, and the rest is four times as long.
 
 **The feedback.** A block that the table would carry at 10 dB less than was reported fails only in a burst or
 a deep fade, so a third sum asks whether the outcomes are the link's at all:
@@ -41,7 +41,7 @@ INCONSISTENT = "no SINR near the reports explains the feedback"
 _OUTLIER_DB = 30.0  # no link's SINR moves so far from one report to the next
 _STANDING = 64  # equal reports in a row
 _SHIFT, _LARGEST_LOGIT = 3.0, 8.0
-_OPTIMISTIC, _PESSIMISTIC_STANDING, _INCONSISTENT = 60.0, 2.0, 12.0
+_OPTIMISTIC, _PESSIMISTIC, _PESSIMISTIC_STANDING, _INCONSISTENT = 60.0, 24.0, 2.0, 12.0
 _LEAST = 8.0
 _REST, _LONGEST_REST = 200, 6400  # blocks
 _PEACE = 2000  # blocks of the model's without doubt after which the next rest is a short one again
@@ -112,15 +112,16 @@ class Doubt:
         z = math.log(bler / (1.0 - bler)) if 0.0 < bler < 1.0 else math.copysign(math.inf, bler - 0.5)
         z = min(max(z, -_LARGEST_LOGIT), _LARGEST_LOGIT)
         now = _loss(z, nack)
-        self._pessimistic = max(0.0, self._pessimistic + now - _loss(z - _SHIFT, nack)) if standing else 0.0
+        self._pessimistic = max(0.0, self._pessimistic + now - _loss(z - _SHIFT, nack))
         self._optimistic = max(0.0, self._optimistic + now - _loss(z + _SHIFT, nack))
         self._peace += 1
         if self._peace == _PEACE:
             self._rest = _REST
         if self._left:
             return
-        enough = max(_OPTIMISTIC * _REST / self._rest, _LEAST)
-        if self._optimistic > enough or self._pessimistic > _PESSIMISTIC_STANDING:
+        again = _REST / self._rest
+        low = _PESSIMISTIC_STANDING if standing else max(_PESSIMISTIC * again, _LEAST)
+        if self._optimistic > max(_OPTIMISTIC * again, _LEAST) or self._pessimistic > low:
             self._left, self._rest, self._peace = self._rest, min(4 * self._rest, _LONGEST_REST), 0
             self._pessimistic = self._optimistic = 0.0
 
