@@ -4,6 +4,7 @@
 `lighttune serve`, which saves its state then, is in tests/net/test_service_process.py.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,11 +31,20 @@ def begin(*arguments, cwd):
     )  # fmt: skip
 
 
+def read(pid, name):
+    """A file of each of the process's threads."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob(f"*/{name}"):
+        with contextlib.suppress(OSError):  # it may end just now
+            found.append(task.read_text())
+    return found
+
+
 def family(pid):
     """The process's children and theirs, by id."""
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
+    for children in read(pid, "children"):
+        for child in children.split():
             found += [int(child), *family(int(child))]
     return found
 
@@ -51,8 +61,7 @@ def end(process, number):
 @pytest.mark.parametrize("number", STATUS)
 def test_a_flowgraph_of_the_demo_ends_with_a_word(number, tmp_path):
     process = begin("demo", "--packets", "100000", cwd=tmp_path)
-    names = Path(f"/proc/{process.pid}/task")
-    until(lambda: any("amc_rx" in (t / "comm").read_text() for t in names.iterdir()), "the flowgraph", 60)
+    until(lambda: any("amc_rx" in name for name in read(process.pid, "comm")), "the flowgraph", 120)
     said, status = end(process, number)
     assert status == STATUS[number], said
     assert "lighttune: interrupted" in said
