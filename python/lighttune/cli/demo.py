@@ -92,8 +92,8 @@ def _run_both(scenario: Any, rule: str, console: Any) -> tuple[dict[str, Any], A
         for adapter, title in (("olla", "OLLA"), ("lighttune", "LightTune")):
             task = bar.add_task(title, total=scenario.packets, delivered=0)
             link = DemoLink(scenario, adapter, rule)
-            link.begin()
-            try:
+            try:  # a flowgraph that is dropped while it runs hangs
+                link.begin()
                 for sent, delivered in _follow(link):
                     bar.update(task, completed=sent, delivered=delivered)
             finally:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,6 +96,16 @@ class Record:
     def __post_init__(self) -> None:
         for name in ("mcs", "bler", "ack", "snr_db", "version", "latency_s"):
             setattr(self, name, np.full(self.packets, np.nan))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait: what they raise in a block's ``start`` would hang the flowgraph."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopAndWait(gr.basic_block):
@@ -285,7 +298,8 @@ class DemoLink(gr.top_block):
 
     def begin(self) -> None:
         """Start the flowgraph and send the first packet."""
-        self.start()
+        with _uninterrupted():
+            self.start()
         self.source.send()
 
     def end(self) -> Record:
