@@ -4,7 +4,7 @@ r"""What a selector does not believe although its tuner is heard: reports, its m
 **Reports** more than 30 dB from the one before are left alone, until the next one is there too.
 
 **The model.** With ``z`` the logit of the BLER that was predicted for the block that was sent, and ``n`` its
-outcome (1 for NACK), two of Page's cumulative sums of log-likelihood ratios, in nats as in `trigger`, ask
+outcome (1 for NACK), two of Page's cumulative sums of log-likelihood ratios, in nats (`watch.Misfit`), ask
 whether it is far off, whoever wrote its weights:
 
     optimistic    z + 3 against z, over 60
@@ -34,13 +34,13 @@ from __future__ import annotations
 import math
 
 from .mcs import McsTable
+from .watch import Misfit
 
 MISFIT = "the outcomes are not those that the model predicts"
 INCONSISTENT = "no SINR near the reports explains the feedback"
 
 _OUTLIER_DB = 30.0  # no link's SINR moves so far from one report to the next
 _STANDING = 64  # equal reports in a row
-_SHIFT, _LARGEST_LOGIT = 3.0, 8.0
 _OPTIMISTIC, _PESSIMISTIC, _PESSIMISTIC_STANDING, _INCONSISTENT = 60.0, 24.0, 2.0, 12.0
 _LEAST = 8.0
 _REST, _LONGEST_REST = 200, 6400  # blocks
@@ -70,7 +70,8 @@ class Doubt:
         ]
         self._last_db = self._odd_db = math.nan
         self._equal = 0
-        self._pessimistic = self._optimistic = self._inconsistent = 0.0
+        self._misfit = Misfit()
+        self._inconsistent = 0.0
         self._rest = _REST
         self._left = self._peace = 0
 
@@ -109,11 +110,8 @@ class Doubt:
 
     def _judge(self, bler: float, nack: bool, standing: bool) -> None:
         """Weigh what the model predicted for a block of its own."""
-        z = math.log(bler / (1.0 - bler)) if 0.0 < bler < 1.0 else math.copysign(math.inf, bler - 0.5)
-        z = min(max(z, -_LARGEST_LOGIT), _LARGEST_LOGIT)
-        now = _loss(z, nack)
-        self._pessimistic = max(0.0, self._pessimistic + now - _loss(z - _SHIFT, nack))
-        self._optimistic = max(0.0, self._optimistic + now - _loss(z + _SHIFT, nack))
+        misfit = self._misfit
+        misfit.observe(bler, nack)
         self._peace += 1
         if self._peace == _PEACE:
             self._rest = _REST
@@ -121,11 +119,6 @@ class Doubt:
             return
         again = _REST / self._rest
         low = _PESSIMISTIC_STANDING if standing else max(_PESSIMISTIC * again, _LEAST)
-        if self._optimistic > max(_OPTIMISTIC * again, _LEAST) or self._pessimistic > low:
+        if misfit.optimistic > max(_OPTIMISTIC * again, _LEAST) or misfit.pessimistic > low:
             self._left, self._rest, self._peace = self._rest, min(4 * self._rest, _LONGEST_REST), 0
-            self._pessimistic = self._optimistic = 0.0
-
-
-def _loss(logit: float, nack: bool) -> float:
-    """Log loss in nats of one outcome."""
-    return math.log1p(math.exp(-logit if nack else logit))
+            self._misfit = Misfit()

@@ -20,9 +20,30 @@ from __future__ import annotations
 
 import math
 
+from .trigger import LARGEST_LOGIT
+
 _SHIFT = 3.0
 _THRESHOLD = 50.0
-_LARGEST_LOGIT = 8.0  # one outcome against all odds is an accident; it may count for this much at most
+
+
+class Misfit:
+    """The evidence in nats that one link's predictions are far off, in either direction.
+
+    Attributes:
+        pessimistic: that the channel is better than they say.
+        optimistic: that it is worse.
+    """
+
+    def __init__(self) -> None:
+        self.pessimistic = self.optimistic = 0.0
+
+    def observe(self, bler: float, nack: bool) -> None:
+        """Take the outcome of a block whose BLER was predicted, inside (0, 1)."""
+        logit = math.log(bler / (1.0 - bler)) if 0.0 < bler < 1.0 else math.copysign(math.inf, bler - 0.5)
+        logit = min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
+        now = _surprise(logit, nack)
+        self.pessimistic = max(0.0, self.pessimistic + now - _surprise(logit - _SHIFT, nack))
+        self.optimistic = max(0.0, self.optimistic + now - _surprise(logit + _SHIFT, nack))
 
 
 class Watch:
@@ -34,17 +55,13 @@ class Watch:
 
     def __init__(self, threshold: float = _THRESHOLD) -> None:
         self._threshold = threshold
-        self._better = self._worse = 0.0
+        self._misfit = Misfit()
         self.fits = True
 
     def observe(self, bler: float, nack: bool) -> None:
         """Take the outcome of a first transmission whose BLER was predicted, inside (0, 1)."""
-        logit = math.log(bler / (1.0 - bler)) if 0.0 < bler < 1.0 else math.copysign(math.inf, bler - 0.5)
-        logit = min(max(logit, -_LARGEST_LOGIT), _LARGEST_LOGIT)
-        now = _surprise(logit, nack)
-        self._better = max(0.0, self._better + now - _surprise(logit - _SHIFT, nack))
-        self._worse = max(0.0, self._worse + now - _surprise(logit + _SHIFT, nack))
-        if max(self._better, self._worse) > self._threshold:
+        self._misfit.observe(bler, nack)
+        if max(self._misfit.pessimistic, self._misfit.optimistic) > self._threshold:
             self.fits = False  # for good: once OLLA decides, nothing tells how the weights would do
 
 
