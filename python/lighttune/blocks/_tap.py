@@ -12,12 +12,9 @@ import numpy as np
 import pmt
 
 from ..core.features import N_FEATURES
-from ..net.fields import KINDS, MAX_MCS, MAX_VECTOR, Fields, TelemetryError
+from ..net.fields import MAX_MCS, MAX_VECTOR, Fields, TelemetryError
 from . import _messages as m
 from ._block import MessageBlock, handles
-
-_GATHER_S, _AT_ONCE, _PAUSE_S = 0.004, 4, 1e-4  # see `tuner._give_way`
-_PORTS = [pmt.intern(kind) for kind in KINDS]
 
 
 class TapBlock(MessageBlock):
@@ -28,7 +25,6 @@ class TapBlock(MessageBlock):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, ())
-        self._taken = 0  # messages since the last time that none waited
 
     @handles("csi")
     def on_csi(self, message: pmt.pmt_base) -> None:
@@ -62,13 +58,7 @@ class TapBlock(MessageBlock):
     def _hand(self, kind: str, message: pmt.pmt_base) -> None:
         self.take(kind, lambda: fields_of(kind, message), time.time())
         self.counters.add(kind)
-        # Who posts to a thread that waits pays for waking it: messages gather while they flow.
-        self._taken += 1
-        if not any(self.nmsgs(port) for port in _PORTS):
-            self._taken = 0
-            time.sleep(_GATHER_S)
-        elif self._taken % _AT_ONCE == 0:
-            time.sleep(_PAUSE_S)
+        self.give_way()
 
 
 def fields_of(kind: str, message: pmt.pmt_base) -> Fields:

@@ -35,8 +35,6 @@ HEARTBEAT_S = 0.5
 
 _BATCH = 32  # samples that are learnt in one call at most: what one numpy call amortises well
 _BATCH_S = 0.01  # and no more than the pace allows in this time, so that pacing stays even
-_GATHER_S, _AT_ONCE, _PAUSE_S = 0.004, 4, 1e-4  # see `tuner._give_way`
-_PORTS = [pmt.intern(port) for port in ("decision", "feedback")]
 _GIVE_WAY_S = 0.002  # what woke the worker may also set off the next decision: that goes first
 
 
@@ -167,7 +165,6 @@ class tuner(MessageBlock):
         self._batch = max(1, int(min(_BATCH, self._learner.rate_hz * _BATCH_S)))
         self._queue: deque[tuple] = deque(maxlen=queue_limit)
         self._join = Join(pending_limit)
-        self._taken = 0  # messages since the last time that none waited
         self._wake = threading.Event()
         self._end = threading.Event()
         self._worker: threading.Thread | None = None
@@ -201,20 +198,7 @@ class tuner(MessageBlock):
         self._queue.append(event)
         self._wake.set()
         if self._worker is not None:
-            self._give_way()
-
-    def _give_way(self) -> None:
-        """Let messages gather for a moment once all that came are taken, and others run after a few of many.
-
-        Who posts to a thread that waits pays for waking it, some 50 us with Python's lock in hand; and the
-        selector posts every decision right behind its PDU, which waits for that lock at the next block.
-        """
-        self._taken += 1
-        if not any(self.nmsgs(port) for port in _PORTS):
-            self._taken = 0
-            time.sleep(_GATHER_S)
-        elif self._taken % _AT_ONCE == 0:
-            time.sleep(_PAUSE_S)
+            self.give_way()
 
     def start(self) -> bool:
         self._end_worker()
