@@ -185,6 +185,38 @@ class Watch(MessageBlock):
         self.counters.add(kind)
 
 
+class UsrpChannel(gr.hier_block2):
+    """What `usrp_tx` and `usrp_rx` have in common: the port ``status``, and a gain that can be changed.
+
+    A subclass sets ``radio`` to what `open_usrp` gave it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        inputs: gr.io_signature,
+        outputs: gr.io_signature,
+        kinds: tuple[str, ...],
+        tuning: Tuning,
+    ) -> None:
+        gr.hier_block2.__init__(self, name, inputs, outputs)
+        self.radio: Any = None  # in a dry run there is none
+        settings = {key: getattr(tuning, key) for key in ("samp_rate", "freq_hz", "gain_db")}
+        self.watch = Watch(name, kinds, settings)
+        self.message_port_register_hier_out("status")
+        self.msg_connect(self.watch, "status", self, "status")
+
+    def set_gain(self, gain_db: float) -> None:
+        """Change the gain while the flowgraph runs, within the radio's range; a dry run has none."""
+        if self.radio is not None:
+            self.radio.set_gain(gain_db)
+            self.watch.settings["gain_db"] = gain_db
+
+    def status(self) -> dict:
+        """As published on ``status``."""
+        return self.watch.status()
+
+
 class Gaps(gr.sync_block):
     """Counts the gaps in received samples: UHD's source tags the time anew after each.
 

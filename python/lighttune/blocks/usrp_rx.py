@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gnuradio import gr
 
-from ._usrp import RX_KIND, Gaps, Tuning, Watch, open_usrp
+from ._usrp import RX_KIND, Gaps, Tuning, UsrpChannel, open_usrp
 
 LOOPBACK_DOPPLER_HZ = 8.0
 LOOPBACK_NOISE_DBFS = -36.0
@@ -13,7 +13,7 @@ LOOPBACK_NOISE_DBFS = -36.0
 _DELAYS, _TAPS = (0.0, 1.7, 3.4), (0.87, 0.44, 0.22)  # samples; unit power in total
 
 
-class usrp_rx(gr.hier_block2):
+class usrp_rx(UsrpChannel):
     """Receives samples with a USRP and counts what was lost.
 
     Ports: samples out (complex, parts within -1..1); ``status`` (message, see `MessageBlock.status`): the
@@ -48,17 +48,13 @@ class usrp_rx(gr.hier_block2):
         loopback: str = "",
     ) -> None:
         tuning = Tuning(uhd_args, samp_rate, freq_hz, gain_db, antenna, channel, clock_source)
-        gr.hier_block2.__init__(
-            self, "usrp_rx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
-        )
-        settings = {"samp_rate": samp_rate, "freq_hz": freq_hz, "gain_db": gain_db}
-        self.watch = Watch("usrp_rx", (RX_KIND,), settings)
-        self.message_port_register_hier_out("status")
-        self.msg_connect(self.watch, "status", self, "status")
+        ports = gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
+        super().__init__("usrp_rx", *ports, (RX_KIND,), tuning)
         if loopback:
             self._dry_run(loopback, samp_rate)
         else:
-            self.source = open_usrp(lambda uhd, stream: uhd.usrp_source(uhd_args, stream), tuning)
+            self.radio = open_usrp(lambda uhd, stream: uhd.usrp_source(uhd_args, stream), tuning)
+            self.source = self.radio
             self.gaps = Gaps(self.watch.counters)
             self.connect(self.source, self.gaps)
             self.connect(self.source, self)
@@ -75,13 +71,3 @@ class usrp_rx(gr.hier_block2):
         self.connect(self.source, fading, (adder, 0))
         self.connect(noise, (adder, 1))
         self.connect(adder, self)
-
-    def set_gain(self, gain_db: float) -> None:
-        """Change the gain while the flowgraph runs, within the radio's range; a dry run has none."""
-        if hasattr(self.source, "set_gain"):
-            self.source.set_gain(gain_db)
-            self.watch.settings["gain_db"] = gain_db
-
-    def status(self) -> dict:
-        """As published on ``status``."""
-        return self.watch.status()

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from gnuradio import gr
 
-from ._usrp import TX_KINDS, Tuning, Watch, open_usrp
+from ._usrp import TX_KINDS, Tuning, UsrpChannel, open_usrp
 
 
-class usrp_tx(gr.hier_block2):
+class usrp_tx(UsrpChannel):
     """Sends bursts with a USRP and counts what went wrong.
 
     Ports: samples in (complex, parts within -1..1), each burst with a ``length_tag`` on its first sample, as
@@ -47,28 +47,14 @@ class usrp_tx(gr.hier_block2):
         loopback: str = "",
     ) -> None:
         tuning = Tuning(uhd_args, samp_rate, freq_hz, gain_db, antenna, channel, clock_source)
-        gr.hier_block2.__init__(
-            self, "usrp_tx", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
-        )
-        settings = {"samp_rate": samp_rate, "freq_hz": freq_hz, "gain_db": gain_db}
-        self.watch = Watch("usrp_tx", tuple(dict.fromkeys(TX_KINDS.values())), settings)
-        self.message_port_register_hier_out("status")
-        self.msg_connect(self.watch, "status", self, "status")
+        ports = gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
+        super().__init__("usrp_tx", *ports, tuple(dict.fromkeys(TX_KINDS.values())), tuning)
         if loopback:
             from gnuradio import zeromq  # only a dry run needs it
 
             self.sink = zeromq.push_sink(gr.sizeof_gr_complex, 1, loopback)
         else:
-            self.sink = open_usrp(lambda uhd, stream: uhd.usrp_sink(uhd_args, stream, length_tag), tuning)
+            self.radio = open_usrp(lambda uhd, stream: uhd.usrp_sink(uhd_args, stream, length_tag), tuning)
+            self.sink = self.radio
             self.msg_connect(self.sink, "async_msgs", self.watch, "async_msgs")
         self.connect(self, self.sink)
-
-    def set_gain(self, gain_db: float) -> None:
-        """Change the gain while the flowgraph runs, within the radio's range; a dry run has none."""
-        if hasattr(self.sink, "set_gain"):
-            self.sink.set_gain(gain_db)
-            self.watch.settings["gain_db"] = gain_db
-
-    def status(self) -> dict:
-        """As published on ``status``."""
-        return self.watch.status()
