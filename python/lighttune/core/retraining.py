@@ -65,17 +65,10 @@ def retrain(
         logits = model.local_logits(x, t, m)
         return F.binary_cross_entropy_with_logits(sum(logits) / len(logits), n)
 
-    def layer_loss(f: torch.Tensor, m: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
-        model.project_signs()
-        with torch.no_grad():
-            x, t = model.margin(f, m)
-        logits = model.local_logits(x, t, m)
-        return sum(F.binary_cross_entropy_with_logits(z, n) for z in logits) / len(logits)
-
     done = 0
     for stage, loss, parameters, epochs, rate in (
         ("encoder", encoder_loss, model.encoder_parameters(), plan.encoder_epochs, plan.encoder_rate),
-        ("layers", layer_loss, model.layers.parameters(), plan.layer_epochs, plan.layer_rate),
+        ("layers", model.layer_loss, model.layers.parameters(), plan.layer_epochs, plan.layer_rate),
     ):
         for _ in epochs_of(parameters, loss, data, TrainingPlan(rate=rate, batch=plan.batch), epochs):
             done += 1

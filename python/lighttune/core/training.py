@@ -121,6 +121,15 @@ class TorchPredictor(nn.Module):
             r = (a / torch.sqrt((a**2).mean(dim=1, keepdim=True) + 1e-6)).detach()
         return logits
 
+    def layer_loss(self, f: torch.Tensor, m: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+        """Mean of the layers' own log losses, the encoder left as it is, on features ``(n, N_FEATURES)``, MCS
+        ``(n,)`` and outcomes ``(n,)``; the signs are put right first."""
+        self.project_signs()
+        with torch.no_grad():
+            x, t = self.margin(f, m)
+        logits = self.local_logits(x, t, m)
+        return sum(F.binary_cross_entropy_with_logits(z, n) for z in logits) / len(logits)
+
     def project_signs(self) -> None:
         """As `predictor.project_signs`."""
         with torch.no_grad():
@@ -214,14 +223,7 @@ def train(
     ):
         progress("encoder", epoch / total, loss)
 
-    def layer_loss(f: torch.Tensor, m: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
-        model.project_signs()
-        with torch.no_grad():
-            x, t = model.margin(f, m)
-        logits = model.local_logits(x, t, m)
-        return sum(F.binary_cross_entropy_with_logits(z, n) for z in logits) / len(logits)
-
-    epochs = epochs_of(model.layers.parameters(), layer_loss, data, plan, plan.layer_epochs)
+    epochs = epochs_of(model.layers.parameters(), model.layer_loss, data, plan, plan.layer_epochs)
     for epoch, loss in enumerate(epochs, plan.encoder_epochs + 1):
         progress("layers", epoch / total, loss)
     model.project_signs()
