@@ -17,6 +17,7 @@ from typing import Any
 
 from sigmf import SigMFFile
 
+from ..core.files import replace
 from .sigmf_paths import SAMPLE_BYTES, segment_path
 
 VERSION = "1.0.0"
@@ -57,10 +58,9 @@ def finish(events: Path) -> Path | None:
         "annotations": _annotations(lines, _first_sample(data), data.stat().st_size // SAMPLE_BYTES),
     }
     file = SigMFFile(metadata=metadata, data_file=data)
-    temporary = data.with_name(f".{data.stem}.sigmf-meta")
-    file.tofile(temporary, overwrite=True)
+    file.validate()
     target = data.with_suffix(".sigmf-meta")
-    temporary.replace(target)
+    replace(target, lambda meta: meta.write(file.dumps().encode() + b"\n"))
     events.unlink()
     return target
 
