@@ -46,8 +46,8 @@ bench-feedback: setup ## the feedback path between two hosts and over the air: d
 
 trust: setup ## faults, restarts, hostile input: docs/results/faults.md, restarts.md, fuzz.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/faults.py
-	OMP_NUM_THREADS=1 $(BIN)/python bench/restarts.py
-	$(BIN)/python bench/fuzz.py
+	$(MAKE) restarts
+	$(MAKE) fuzz
 
 bench-linkgym: ## LightTune in linkgym, in an environment of its own; validation seeds (some 20 minutes)
 	@bench/setup_linkgym.sh

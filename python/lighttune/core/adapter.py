@@ -73,6 +73,7 @@ class Selector:
         self._silent: str | None = None
         self.doubt = Doubt(predictor.table)
         self._bounds = bounds or GuardPolicy()
+        self._offline = predictor.offline.astype(float)
 
     @property
     def version(self) -> int:
@@ -118,7 +119,7 @@ class Selector:
     def _within_bounds(self, flat: np.ndarray) -> bool:
         allowed = Weights(self.predictor.shape, flat[None].copy())
         with np.errstate(over="ignore", invalid="ignore"):  # of what is out of bounds
-            project(allowed, self.predictor.offline.astype(float), self._bounds)
+            project(allowed, self._offline, self._bounds)
             return bool(np.abs(allowed.flat - flat).max() <= _ROUNDING)
 
     def silence(self, reason: str | None) -> None:
