@@ -169,6 +169,27 @@ def test_a_late_frame_takes_back_its_header(make):
     assert bench.ends() == [(0, None), (1, None)]  # not a NACK for 1
 
 
+def test_a_late_frame_that_is_faster_than_the_tap_leaves_no_header_behind(make):
+    bench = make(timeout_s=0.3)
+    header = Header(2, 88, SNR_DB, 0.5)
+    tags = pmt.make_dict()
+    for key, value in (
+        ("encoding", pmt.from_uint64(header.encoding)), ("frame bytes", pmt.from_uint64(header.n_bytes)),
+        ("snr", pmt.from_double(header.snr_db)), ("beta", pmt.from_double(header.beta)),
+    ):  # fmt: skip
+        tags = pmt.dict_add(tags, pmt.intern(key), value)
+    with running(bench.top):
+        bench.send(0, Fate.LOST)  # its MCS and length are those of the late one
+        until(lambda: bench.count("sent") == 1)
+        bench.block.on_mac_out(pmt.cons(tags, u8(bytes(84))))
+        bench.block.on_header(header)
+        bench.ended(1)
+    assert bench.ends() == [(0, None)]
+    assert bench.dropped("mac_out: not of the frame in flight") == 1
+    assert bench.dropped("header: not of the frame in flight") == 1
+    assert bench.out["csi"].dicts() == []
+
+
 def test_a_tap_that_lags_behind_takes_no_old_header_for_the_next_frame_s(make):
     bench = make(timeout_s=0.5)
     with running(bench.top):

@@ -82,6 +82,7 @@ class ieee802_11_link(MessageBlock):
         self._queue: deque[_Frame] = deque()
         self._flight: _Frame | None = None
         self._settled = 0  # headers before this item of the equalizer's stream are of frames that have ended
+        self._other: Header | None = None  # of the last PSDU that was not of the frame in flight
         self._encoding: int | None = None
         self._number = 0
         super().__init__(
@@ -140,6 +141,7 @@ class ieee802_11_link(MessageBlock):
         with self._lock:
             header, frame = read_header(metadata), self._flight
             if frame is None or frame.psdu is None or received != frame.psdu[:-FCS_BYTES]:
+                self._other = header  # decode_mac may be faster than the tap
                 if header is not None and frame is not None and header.same_reception(frame.header):
                     frame.header, frame.asked = None, False  # it was not this frame's
                 raise m.Refused("not of the frame in flight")
@@ -159,7 +161,8 @@ class ieee802_11_link(MessageBlock):
                 return  # its frame was faster than the tap, and told all
             if frame is None or frame.psdu is None:
                 raise m.Refused("no frame in flight")
-            if (header.encoding, header.n_bytes) != (frame.mcs, len(frame.psdu)):
+            known = (header.encoding, header.n_bytes) == (frame.mcs, len(frame.psdu))
+            if not known or header.same_reception(self._other):
                 raise m.Refused("not of the frame in flight")
             if frame.header is not None:
                 raise m.Refused("second of one frame")
