@@ -103,7 +103,7 @@ class Chain:
     def _tell(self) -> None:
         if isinstance(self.block, Echo):
             return
-        self._snr_db = float(np.clip(self._snr_db + self._rng.normal(0, 0.7), 0, 28))
+        self._snr_db = 28 - abs(28 - abs(self._snr_db + self._rng.normal(0, 0.7)))  # turned back at its ends
         report = pmt.dict_add(pmt.make_dict(), m.SNR_DB, pmt.from_double(self._snr_db + 1.5))
         if self._slot:
             report = pmt.dict_add(report, m.SEQ, pmt.from_long(self._slot - 1))
