@@ -8,13 +8,14 @@ outcome (1 for NACK), two of Page's cumulative sums of log-likelihood ratios, in
 whether it is far off, whoever wrote its weights:
 
     optimistic    z + 3 against z, over 60
-    pessimistic   z - 3 against z, over 24, and over 2 while the reports stand still, and so say nothing of
+    pessimistic   z - 7 against z, over 24, and over 2 while the reports stand still, and so say nothing of
         the channel: such a model sends low and sees only ACKs, and what tells is that the few blocks above
-        (the probes) arrive against all odds
+        (the probes) arrive against all odds. (With z - 3, a model that says 5 % of 1 % is doubted too: on
+        cables that is every model trained on fading, it costs little, and OLLA is no better.)
 
 Then the fallback decides for 200 blocks, from whose outcomes the tuner learns too, and until a report moves,
-and the model has another trial. Each time that it fails again a quarter of the evidence does, but 8 nats at
-least, and the rest is four times as long.
+and the model has another trial. Each time that it fails again the rest is four times as long, and a quarter
+of the evidence for optimism does, but 8 nats at least.
 
 **The feedback.** A block that the table would carry at 10 dB less than was reported fails only in a burst or
 a deep fade, so a third sum asks whether the outcomes are the link's at all:
@@ -43,6 +44,7 @@ _OUTLIER_DB = 30.0  # no link's SINR moves so far from one report to the next
 _STANDING = 64  # equal reports in a row
 _OPTIMISTIC, _PESSIMISTIC, _PESSIMISTIC_STANDING, _INCONSISTENT = 60.0, 24.0, 2.0, 12.0
 _LEAST = 8.0
+_BETTER = 7.0  # logits
 _REST, _LONGEST_REST = 200, 6400  # blocks
 _PEACE = 2000  # blocks of the model's without doubt after which the next rest is a short one again
 _EASY_DB, _EASY_LOGIT = 10.0, -4.0  # less than was reported; and the table's logit there, a BLER of 2 %
@@ -70,7 +72,7 @@ class Doubt:
         ]
         self._last_db = self._odd_db = math.nan
         self._equal = 0
-        self._misfit = Misfit()
+        self._misfit = Misfit(_BETTER)
         self._inconsistent = 0.0
         self._rest = _REST
         self._left = self._peace = 0
@@ -117,8 +119,8 @@ class Doubt:
             self._rest = _REST
         if self._left:
             return
-        again = _REST / self._rest
-        low = _PESSIMISTIC_STANDING if standing else max(_PESSIMISTIC * again, _LEAST)
-        if misfit.optimistic > max(_OPTIMISTIC * again, _LEAST) or misfit.pessimistic > low:
+        optimistic = max(_OPTIMISTIC * _REST / self._rest, _LEAST)
+        pessimistic = _PESSIMISTIC_STANDING if standing else _PESSIMISTIC
+        if misfit.optimistic > optimistic or misfit.pessimistic > pessimistic:
             self._left, self._rest, self._peace = self._rest, min(4 * self._rest, _LONGEST_REST), 0
-            self._misfit = Misfit()
+            self._misfit = Misfit(_BETTER)

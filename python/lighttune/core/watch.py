@@ -29,12 +29,16 @@ _THRESHOLD = 50.0
 class Misfit:
     """The evidence in nats that one link's predictions are far off, in either direction.
 
+    Args:
+        better: by how much the alternative's logit is lower, for a channel that is better than predicted.
+
     Attributes:
         pessimistic: that the channel is better than they say.
         optimistic: that it is worse.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, better: float = _SHIFT) -> None:
+        self._better = better
         self.pessimistic = self.optimistic = 0.0
 
     def observe(self, bler: float, nack: bool) -> None:
@@ -42,7 +46,7 @@ class Misfit:
         logit = math.log(bler / (1.0 - bler)) if 0.0 < bler < 1.0 else math.copysign(math.inf, bler - 0.5)
         logit = min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
         now = _surprise(logit, nack)
-        self.pessimistic = max(0.0, self.pessimistic + now - _surprise(logit - _SHIFT, nack))
+        self.pessimistic = max(0.0, self.pessimistic + now - _surprise(logit - self._better, nack))
         self.optimistic = max(0.0, self.optimistic + now - _surprise(logit + _SHIFT, nack))
 
 
