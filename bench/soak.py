@@ -66,7 +66,7 @@ class Channel:
 
     def step(self, at: int) -> float:
         """Move on; returns the report."""
-        self._snr_db = float(np.clip(self._snr_db + self._rng.normal(0, 0.7), 0, 28))
+        self._snr_db = 28 - abs(28 - abs(self._snr_db + self._rng.normal(0, 0.7)))  # turned back at its ends
         return self._snr_db + (2.0 if at // 20000 % 2 else 0.0)
 
     def acks(self, mcs: int) -> bool:
@@ -137,7 +137,11 @@ def drift_of(chains: dict[str, soak_flowgraph.Chain]) -> dict[str, int]:
 
 
 def report(
-    run: Run, record: soak_flowgraph.Record, drift: dict[str, int], fds: tuple[int, int], plot: Path
+    run: Run,
+    record: soak_flowgraph.Record,
+    drift: dict[str, int],
+    fds: tuple[int, int],
+    plots: Sequence[Path],
 ) -> list[str]:
     """The page."""
     first, last = run.latency_us[len(run.latency_us) // 10], run.latency_us[-1]
@@ -165,23 +169,24 @@ def report(
         "Counters against what was sent: "
         + ("no drift." if not off else ", ".join(f"{name}: {n}" for name, n in off.items()) + "."),
         "",
-        f"![Latency and memory over time]({plot.parent.name}/{plot.name})",
+        *(
+            f"![The {plot.stem}: latency and memory over time]({plot.parent.name}/{plot.name})"
+            for plot in plots
+        ),
     ]
 
 
-def draw(path: Path, run: Run, record: soak_flowgraph.Record) -> None:
-    """Latency of the adapter over time, and both memories."""
-    figure = Figure(figsize=(7.5, 6), layout="constrained")
-    above, middle, below = figure.subplots(3)
+def draw(path: Path, run: Run) -> None:
+    """Latency and memory of the adapter over time."""
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
     millions = (1 + np.arange(len(run.latency_us))) * PART / 1e6
     for values, label in zip(np.array(run.latency_us).T, ("median", "p99", "largest"), strict=True):
         above.plot(millions, values, label=label, linewidth=0.8)
     above.set(yscale="log", ylabel="latency, us")
     above.legend(fontsize=7, ncols=3)
-    middle.plot(millions, np.array(run.resident_kib) / 1024)
-    middle.set(xlabel="decisions, millions", ylabel="adapter, MiB")
-    below.plot(np.array(record.at_s) / 60, np.array(record.resident_kib) / 1024)
-    below.set(xlabel="time, minutes", ylabel="flowgraph, MiB")
+    below.plot(millions, np.array(run.resident_kib) / 1024)
+    below.set(xlabel="decisions, millions", ylabel="resident, MiB")
     figure.savefig(path, dpi=130)
 
 
@@ -202,9 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     del chains
     gc.collect()
     fds = before, _descriptors()
-    plot = plot_beside(path, "memory.png")
-    draw(plot, run, record)
-    write_page(path, "bench/soak.py", report(run, record, drift, fds, plot))
+    plots = plot_beside(path, "adapter.png"), plot_beside(path, "flowgraph.png")
+    draw(plots[0], run)
+    soak_flowgraph.draw(plots[1], record)
+    write_page(path, "bench/soak.py", report(run, record, drift, fds, plots))
     grows = not args.short and (run.growth > GROWTH_KIB or record.growth > GROWTH_KIB)
     return int(grows or any((run.drift | drift).values()) or fds[1] > fds[0])
 

@@ -62,7 +62,8 @@ def predictor_of(table: McsTable, rng: np.random.Generator) -> Predictor:
     encoder = Encoder(
         mean=np.zeros(N_SHAPE), scale=np.ones(N_SHAPE),
         w1=normal(HIDDEN, N_SHAPE), b1=normal(HIDDEN), w2=normal(HIDDEN, HIDDEN), b2=normal(HIDDEN),
-        w3=normal(3 * orders, HIDDEN), b3=np.repeat([0.0, -4.0, 0.0], orders), direct=np.zeros((3 * orders, N_SHAPE)),
+        w3=normal(3 * orders, HIDDEN), b3=np.repeat([0.0, -4.0, 0.0], orders),
+        direct=np.zeros((3 * orders, N_SHAPE)),
     )  # fmt: skip
     blank = Predictor(table, encoder, np.zeros(shape.n_weights, np.float32), shape)
     weights = blank.weights(0.001 * rng.standard_normal(shape.n_weights))

@@ -63,6 +63,13 @@ def test_a_model_that_is_right_is_hardly_ever_doubted(doubt, seed):
     assert fallen < 0.03 * 20_000
 
 
+def test_a_model_that_is_a_little_pessimistic_is_believed(doubt):
+    rng = np.random.default_rng(4)
+    for snr_db, _ in zip(reports(doubt), range(20_000), strict=False):
+        doubt.outcome(snr_db, TABLE.by_efficiency[-1], 0.05, rng.random() < 0.01, True)
+        assert doubt.reason is None
+
+
 def test_where_reports_stand_still_less_is_enough_and_the_fallback_stays_until_one_moves(doubt):
     for _ in range(100):
         doubt.believes(10.0)
