@@ -10,8 +10,8 @@ whether it is far off, whoever wrote its weights:
     optimistic    z + 3 against z, over 60
     pessimistic   z - 7 against z, over 24, and over 2 while the reports stand still, and so say nothing of
         the channel: such a model sends low and sees only ACKs, and what tells is that the few blocks above
-        (the probes) arrive against all odds. (With z - 3, a model that says 5 % of 1 % is doubted too: on
-        cables that is every model trained on fading, it costs little, and OLLA is no better.)
+        (the probes) arrive against all odds. (With z - 3 a model that says 5 % of 1 % is out most of the
+        time. On cables that is any model trained on fading; it costs little, and OLLA is no better.)
 
 Then the fallback decides for 200 blocks, from whose outcomes the tuner learns too, and until a report moves,
 and the model has another trial. Each time that it fails again the rest is four times as long, and a quarter
