@@ -6,7 +6,7 @@ import pytest
 from gnuradio.lighttune.baselines import Olla
 from gnuradio.lighttune.core.adapter import Selector
 from gnuradio.lighttune.core.checkpoint import load_model
-from gnuradio.lighttune.core.doubt import INCONSISTENT, MISFIT, Doubt
+from gnuradio.lighttune.core.doubt import INCONSISTENT, JUMPED, MISFIT, Doubt
 from gnuradio.lighttune.core.guards import GuardPolicy
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.messages import Csi
@@ -48,7 +48,7 @@ def test_a_model_that_misses_is_doubted_and_tried_again_later_and_later(doubt, b
         rests.append(0)
         while doubt.reason is not None:
             assert doubt.reason == MISFIT
-            doubt.outcome(next(coming), TABLE.by_efficiency[-1], 0.1, False, False)
+            doubt.outcome(next(coming), TABLE.by_efficiency[-1], float("nan"), False, False)
             rests[-1] += 1
     assert rests == pytest.approx([200, 800, 3200], abs=1)
 
@@ -80,11 +80,24 @@ def test_where_reports_stand_still_less_is_enough_and_the_fallback_stays_until_o
         doubt.outcome(10.0, 5, 0.9, False, True)
     assert doubt.reason == MISFIT
     for _ in range(1000):
-        doubt.outcome(10.0, 5, 0.1, False, False)
+        doubt.outcome(10.0, 5, np.nan, False, False)
     assert doubt.reason == MISFIT
     coming = reports(doubt)
     for _ in range(200):
-        doubt.outcome(next(coming), 5, 0.1, False, False)
+        doubt.outcome(next(coming), 5, np.nan, False, False)
+    assert doubt.reason is None
+
+
+@pytest.mark.parametrize(("bler", "nack"), [(0.99, False), (0.001, True)])
+def test_a_model_that_misses_the_fallbacks_blocks_too_gets_no_trial(doubt, bler, nack):
+    coming = reports(doubt)
+    while doubt.reason is None:
+        doubt.outcome(next(coming), TABLE.by_efficiency[-1], bler, nack, True)
+    for _ in range(1000):
+        doubt.outcome(next(coming), TABLE.by_efficiency[-1], bler, nack, False)
+        assert doubt.reason == MISFIT
+    for _ in range(400):  # better weights have come
+        doubt.outcome(next(coming), TABLE.by_efficiency[-1], float(nack), nack, False)
     assert doubt.reason is None
 
 
@@ -139,8 +152,26 @@ def test_bounds_are_those_of_the_tuners_guards():
     weights[OFFSET] = 20.0
     for bounds, mode in (
         (None, "olla: weights are out of bounds"),
-        (GuardPolicy(max_offset_db=25.0), "model"),
+        (GuardPolicy(max_offset_db=25.0), f"olla: {JUMPED}"),
     ):
         selector = Selector(predictor, Olla(predictor.table), bounds=bounds)
         selector.load(1, weights)
         assert selector.mode == mode
+
+
+@pytest.mark.parametrize(
+    ("jumps_db", "by_fallback"), [((9.0,), 0), ((12.0, 0.0), 50), ((12.0,), 1000), ((-12.0,), 1000)]
+)
+def test_weights_that_jump_are_asked_about_the_fallbacks_blocks_first(selector, jumps_db, by_fallback):
+    rng, weights = np.random.default_rng(1), selector.predictor.offline.copy()
+    for version, jump_db in enumerate(jumps_db):
+        weights[OFFSET] = selector.predictor.offline[OFFSET] + jump_db
+        selector.load(version, weights)
+    decided = 0
+    for seq in range(1000 if by_fallback else 20):
+        snr_db = 12.0 + 0.1 * (seq % 3)
+        selector.report(Csi(snr_db))
+        decision = selector.select(seq=seq)
+        decided += decision.version < 0
+        selector.feedback(seq, bool(rng.random() >= TABLE.bler(snr_db)[decision.mcs]))
+    assert decided == by_fallback

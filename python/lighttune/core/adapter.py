@@ -30,6 +30,7 @@ class _Sent(NamedTuple):
     decision: Decision
     bits: int | None
     by_fallback: bool
+    bler: float  # that the model predicts for what is sent; NaN where it was not asked
 
 
 _BLIND = np.empty(0, np.float32)
@@ -73,7 +74,7 @@ class Selector:
         self._silent: str | None = None
         self.doubt = Doubt(predictor.table)
         self._bounds = bounds or GuardPolicy()
-        self._offline = predictor.offline.astype(float)
+        self._offline = self._weights = predictor.offline.astype(float)
 
     @property
     def version(self) -> int:
@@ -112,6 +113,8 @@ class Selector:
         if not self._within_bounds(flat):
             self._unhealthy = "weights are out of bounds"
             return False
+        self.doubt.loaded(self._weights, flat)
+        self._weights = flat
         self._decider.load(version, flat)
         self._unhealthy = None if healthy else "the tuner's guards gave up"
         return True
@@ -148,26 +151,28 @@ class Selector:
         if not 0 <= seq <= MAX_SEQ:
             raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
         self._next_seq = (seq + 1) & MAX_SEQ
-        decision = self._decided(bits, seq)
-        by_fallback = decision.version < 0
-        self.pending.add(seq, _Sent(decision, bits, by_fallback))
-        return decision
+        sent = self._decided(bits, seq)
+        self.pending.add(seq, sent)
+        return sent.decision
 
-    def _decided(self, bits: int | None, seq: int) -> Decision:
-        features = _BLIND
+    def _decided(self, bits: int | None, seq: int) -> _Sent:
+        features, bler = _BLIND, math.nan
         if self._measured_at is not None:
             # Numbers wrap: a report is dated before or after the block, whichever is nearer.
             age = max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1)
             if self._silent is None and self._unhealthy is None and self.doubt.reason is None:
                 choice = self._decider.decide(age, bits)
                 if math.isfinite(choice.bler):
-                    return Decision(
+                    decision = Decision(
                         seq, choice.mcs, choice.bler, choice.features, choice.version, choice.probe
                     )
+                    return _Sent(decision, bits, False, choice.bler)
                 self._unhealthy = "the model's BLER is not finite"
             features = self._decider.features(age, bits)
         chosen = self._fallback.select(bits, seq)
-        return Decision(seq, chosen.mcs, chosen.bler, features)
+        if self.doubt.reason is not None and features is not _BLIND:
+            bler = self._decider.predict(features).item(chosen.mcs)
+        return _Sent(Decision(seq, chosen.mcs, chosen.bler, features), bits, True, bler)
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
@@ -181,7 +186,7 @@ class Selector:
         sent = self.pending.pop(seq)
         if sent is None:
             return None
-        decision, bits, by_fallback = sent
+        decision, bits, by_fallback, bler = sent
         if by_fallback:
             self._fallback.feedback(seq, ack)
         if decision.features is not _BLIND:
@@ -189,7 +194,7 @@ class Selector:
             snr_db, mcs = decision.features.item(SNR), decision.mcs
             if not by_fallback:
                 self._fallback.observe(snr_db, mcs, ack, bits)
-            self.doubt.outcome(snr_db, mcs, decision.bler, not ack, not by_fallback)
+            self.doubt.outcome(snr_db, mcs, bler, not ack, not by_fallback)
         return decision
 
 

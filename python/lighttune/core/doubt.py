@@ -13,9 +13,14 @@ whether it is far off, whoever wrote its weights:
         (the probes) arrive against all odds. (With z - 3 a model that says 5 % of 1 % is out most of the
         time. On cables that is any model trained on fading; it costs little, and OLLA is no better.)
 
-Then the fallback decides for 200 blocks, from whose outcomes the tuner learns too, and until a report moves,
-and the model has another trial. Each time that it fails again the rest is four times as long, and a quarter
-of the evidence for optimism does, but 8 nats at least.
+Then the fallback decides for 200 blocks, from whose outcomes the tuner learns too, and until a report moves.
+Meanwhile the model is asked what it thinks of the fallback's blocks, and gets another trial if the sums over
+these are below 8 (optimistic) and 60 in the end, else another 200 blocks. Each time that it fails a trial the
+rest is four times as long, and a quarter of the evidence for optimism does, but 8 nats at least.
+
+**Weights that jump.** Where new weights move the calibration of some modulation order by more than 10 dB, which
+a tuner does when it rolls back or starts anew, but also when it is out of its mind, they are asked about 50 of
+the fallback's blocks before they decide.
 
 **The feedback.** A block that the table would carry at 10 dB less than was reported fails only in a burst or
 a deep fade, so a third sum asks whether the outcomes are the link's at all:
@@ -34,18 +39,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from .mcs import McsTable
+from .predictor import OFFSET
 from .watch import Misfit
 
 MISFIT = "the outcomes are not those that the model predicts"
+JUMPED = "the model has only just moved this far"
 INCONSISTENT = "no SINR near the reports explains the feedback"
 
 _OUTLIER_DB = 30.0  # no link's SINR moves so far from one report to the next
 _STANDING = 64  # equal reports in a row
 _OPTIMISTIC, _PESSIMISTIC, _PESSIMISTIC_STANDING, _INCONSISTENT = 60.0, 24.0, 2.0, 12.0
-_LEAST = 8.0
+_LEAST, _PESSIMISTIC_ASIDE = 8.0, 60.0
 _BETTER = 7.0  # logits
 _REST, _LONGEST_REST = 200, 6400  # blocks
+_TRIAL, _JUMP_DB = 50, 10.0
 _PEACE = 2000  # blocks of the model's without doubt after which the next rest is a short one again
 _EASY_DB, _EASY_LOGIT = 10.0, -4.0  # less than was reported; and the table's logit there, a BLER of 2 %
 _NACK, _ACK, _OTHER = math.log(0.5 / 0.1), math.log(0.5 / 0.9), -0.02
@@ -70,12 +80,15 @@ class Doubt:
             float(t + _EASY_DB - _EASY_LOGIT * s)
             for t, s in zip(table.threshold_db, table.slope_db, strict=True)
         ]
+        self._n_orders = len(table.orders)
         self._last_db = self._odd_db = math.nan
         self._equal = 0
-        self._misfit = Misfit(_BETTER)
+        self._misfit = Misfit(_BETTER)  # of the model's own blocks
+        self._aside = Misfit(_BETTER)  # of the fallback's, while it rests
         self._inconsistent = 0.0
         self._rest = _REST
         self._left = self._peace = 0
+        self._rests_for = MISFIT
 
     def believes(self, snr_db: float) -> bool:
         """Take a report in dB; whether the model and the fallback may have it."""
@@ -88,27 +101,47 @@ class Doubt:
         self._last_db, self._odd_db = snr_db, math.nan
         return True
 
+    def loaded(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Take note that these flat weights, ``(n_weights,)``, decide from now on in the place of those."""
+        moved = (after - before)[OFFSET : 2 + self._n_orders]
+        if np.abs(moved[0] + moved[1:]).max() > _JUMP_DB:
+            if not self._left:
+                self._rests_for, self._aside = JUMPED, Misfit(_BETTER)
+            self._left = max(self._left, _TRIAL)
+            self._tell()
+
     def outcome(self, snr_db: float, mcs: int, bler: float, nack: bool, own: bool) -> None:
         """Take the outcome of a block.
 
         Args:
             snr_db: the report that it was sent on.
             mcs: that was sent.
-            bler: that was predicted for it, inside (0, 1).
+            bler: that the model predicted for it, inside (0, 1); NaN where it was not asked.
             nack: its outcome.
             own: the model chose it, and not the fallback.
         """
         standing = self._equal >= _STANDING
         if own:
             self._judge(bler, nack, standing)
+        elif self._left and not math.isnan(bler):
+            self._aside.observe(bler, nack)
         step = _OTHER if snr_db <= self._easy_db[mcs] else _NACK if nack else _ACK
         self._inconsistent = min(max(0.0, self._inconsistent + step), _LARGEST)
         if self._left and not standing:
             self._left -= 1
+            aside = self._aside
+            if not self._left and (aside.optimistic > _LEAST or aside.pessimistic > _PESSIMISTIC_ASIDE):
+                self._begin_rest(_REST)
+        self._tell()
+
+    def _tell(self) -> None:
         if self._inconsistent > _INCONSISTENT:
             self.reason = INCONSISTENT
         elif self.reason != INCONSISTENT or self._inconsistent < 1.0:
-            self.reason = MISFIT if self._left else None
+            self.reason = self._rests_for if self._left else None
+
+    def _begin_rest(self, blocks: int) -> None:
+        self._left, self._rests_for, self._aside = blocks, MISFIT, Misfit(_BETTER)
 
     def _judge(self, bler: float, nack: bool, standing: bool) -> None:
         """Weigh what the model predicted for a block of its own."""
@@ -122,5 +155,6 @@ class Doubt:
         optimistic = max(_OPTIMISTIC * _REST / self._rest, _LEAST)
         pessimistic = _PESSIMISTIC_STANDING if standing else _PESSIMISTIC
         if misfit.optimistic > optimistic or misfit.pessimistic > pessimistic:
-            self._left, self._rest, self._peace = self._rest, min(4 * self._rest, _LONGEST_REST), 0
+            self._begin_rest(self._rest)
+            self._rest, self._peace = min(4 * self._rest, _LONGEST_REST), 0
             self._misfit = Misfit(_BETTER)

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import compiled
 from .decider import Decider
-from .features import N_FEATURES
+from .features import LENGTH, N_FEATURES
 from .mcs import McsTable
 from .packed import pack
 from .predictor import Predictor, Weights
@@ -53,6 +53,9 @@ class LinkDecider(Protocol):
 
     def decide(self, age_slots: float, bits: int | None) -> Choice:
         """Choose the MCS of the coming block of ``bits``, ``age_slots`` after the report was measured."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """BLER of every MCS on these features, ``(n_mcs,)``; nothing is chosen."""
 
     def bler(self) -> np.ndarray:
         """BLER of every MCS as last predicted, ``(n_mcs,)``."""
@@ -95,6 +98,11 @@ class PlainLink:
         mcs, self._bler, probe = self._decider.decide(features, self._table.goodput_if_acked(bits))
         bler = float(self._bler[mcs]) if np.isfinite(self._bler).all() else np.nan
         return Choice(features, int(mcs), bler, version, bool(probe))
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        predictor = self._decider.predictor
+        self._bler = predictor.bler(Weights(predictor.shape, self._loaded[1]), features)
+        return self._bler
 
     def bler(self) -> np.ndarray:
         return self._bler
@@ -144,6 +152,15 @@ class CompiledLink:
             mcs = ~mcs
         bler = self._bler.item(mcs) if mcs < len(self._bler) else np.nan
         return Choice(out, mcs, bler, version, probe)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        model, weights = self._model, self._loaded[1]
+        hidden, orders, layers, width = model.sizes.tolist()
+        self._kernel.read(model.encoder, hidden, orders, features, model.work)
+        self._kernel.predict(
+            model.table, weights, layers, width, features.item(LENGTH), model.work, self._bler
+        )
+        return self._bler
 
     def bler(self) -> np.ndarray:
         return self._bler

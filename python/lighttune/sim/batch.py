@@ -186,7 +186,8 @@ class BatchLightTune:
             self._bler[others] = self.predictor.bler(weights, features[others])
         own = np.zeros(len(mcs), bool)
         own[rows] = True
-        self._sent[slot] = (features, mcs, bler, seen.copy(), own)
+        asked = np.where(own, bler, np.where(self._doubted, at(self._bler, mcs), np.nan))
+        self._sent[slot] = (features, mcs, bler, asked, seen.copy(), own)
         return mcs, bler
 
     def predict(self) -> np.ndarray:
@@ -195,7 +196,7 @@ class BatchLightTune:
 
     def feedback(self, slot: int, ack: np.ndarray) -> None:
         """Take outcomes, and tune on them where the trigger asks for it."""
-        features, mcs, bler, seen, own = self._sent.pop(slot)
+        features, mcs, bler, asked, seen, own = self._sent.pop(slot)
         self._olla.feedback_own(slot, ack, ~own)
         rows = np.flatnonzero(seen)
         if not rows.size:
@@ -204,7 +205,7 @@ class BatchLightTune:
         self.decider.outcome(features[rows], mcs[rows], bler[rows], nack[rows], rows)
         snr_db = ft.snr_db(features).astype(float)
         self._olla.observe(snr_db, mcs, ack, seen & own)
-        columns = (array[rows].tolist() for array in (snr_db, mcs, bler, ~ack, own))
+        columns = (array[rows].tolist() for array in (snr_db, mcs, asked, ~ack, own))
         for row, *block in zip(rows.tolist(), *columns, strict=True):
             self._doubts[row].outcome(*block)
             self._doubted[row] = self._doubts[row].reason is not None
@@ -213,4 +214,7 @@ class BatchLightTune:
         changed = rows[self.tuner.learn(rows, features[rows], mcs[rows], ack[rows])]
         if changed.size:
             self._weights_version[changed], flat, self._healthy[changed] = self.tuner.models(changed)
+            for row, before, after in zip(changed, self.decider.weights[changed], flat, strict=True):
+                self._doubts[row].loaded(before, after)
+                self._doubted[row] = self._doubts[row].reason is not None
             self.decider.weights[changed] = flat
