@@ -18,9 +18,9 @@ Meanwhile the model is asked what it thinks of the fallback's blocks, and gets a
 these are below 8 (optimistic) and 60 in the end, else another 200 blocks. Each time that it fails a trial the
 rest is four times as long, and a quarter of the evidence for optimism does, but 8 nats at least.
 
-**Weights that jump.** Where new weights move the calibration of some modulation order by more than 10 dB, which
-a tuner does when it rolls back or starts anew, but also when it is out of its mind, they are asked about 50 of
-the fallback's blocks before they decide.
+**Weights that jump.** New weights that move the calibration of some modulation order by more than 10 dB are
+asked about 50 of the fallback's blocks before they decide: a tuner that rolls back or starts anew may do so,
+but also one that is out of its mind.
 
 **The feedback.** A block that the table would carry at 10 dB less than was reported fails only in a burst or
 a deep fade, so a third sum asks whether the outcomes are the link's at all:
