@@ -44,7 +44,7 @@ bench-soak: setup ## a flowgraph at 500 decisions/s for 10 minutes: docs/results
 bench-feedback: setup ## the feedback path between two hosts and over the air: docs/results/feedback.md (some 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/feedback_path.py
 
-trust: setup ## faults, restarts, hostile input: docs/results/faults.md, restarts.md, fuzz.md
+trust: setup ## faults, restarts, hostile input: docs/results/faults.md, restarts.md, fuzz.md (some 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/faults.py
 	$(MAKE) restarts
 	$(MAKE) fuzz
@@ -68,7 +68,7 @@ docs: setup reference ## build the manual: build/manual/index.html
 reference: setup ## write the manual's pages on blocks and commands anew, after a change to these
 	$(BIN)/python tools/reference.py
 
-fuzz: setup ## hostile input, a million of them, guided by coverage: docs/results/fuzz.md (some 20 minutes)
+fuzz: setup ## hostile input, a million of them, guided by coverage: docs/results/fuzz.md (minutes)
 	nice $(BIN)/python bench/fuzz.py
 
 restarts: setup ## flowgraphs started and stopped 200 times: docs/results/restarts.md

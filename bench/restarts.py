@@ -4,8 +4,9 @@
 
 The whole loop (selector, tuner, modem, noise, ACK merger), with the tuner in a thread, in a process of its
 own, and in a service; and with feedback and telemetry over ZeroMQ. Each round starts the flowgraph, waits for
-a packet's feedback, locks and unlocks it, and stops it. Threads, file descriptors and processes are counted
-after every round; the exit status is 1 if there are more at the end than after the first few rounds.
+a packet's feedback, locks and unlocks it, and stops it. Threads, file descriptors, processes and shared
+mappings (GNU Radio's buffers) are counted after every round; the exit status is 1 if there are more at the
+end than after the first few rounds.
 """
 
 import argparse
@@ -39,6 +40,7 @@ class Counts:
     threads: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
+    mappings: list[int] = field(default_factory=list)
     resident_kib: list[float] = field(default_factory=list)
 
     def take(self) -> None:
@@ -50,21 +52,25 @@ class Counts:
                 break
             time.sleep(0.02)
             now = _held()
-        for column, n in zip((self.threads, self.descriptors, self.processes), now, strict=True):
+        for column, n in zip(self._columns, now, strict=True):
             column.append(n)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.resident_kib.append(pages * os.sysconf("SC_PAGE_SIZE") / 1024)
 
     @property
-    def first(self) -> tuple[int, int, int]:
-        """Threads, descriptors and processes when all was warm."""
-        warm = min(WARM_ROUNDS, len(self.threads)) - 1
-        return self.threads[warm], self.descriptors[warm], self.processes[warm]
+    def _columns(self) -> tuple[list[int], ...]:
+        return self.threads, self.descriptors, self.processes, self.mappings
 
     @property
-    def last(self) -> tuple[int, int, int]:
+    def first(self) -> tuple[int, ...]:
+        """Threads, descriptors, processes and shared mappings when all was warm."""
+        warm = min(WARM_ROUNDS, len(self.threads)) - 1
+        return tuple(column[warm] for column in self._columns)
+
+    @property
+    def last(self) -> tuple[int, ...]:
         """The same at the end."""
-        return self.threads[-1], self.descriptors[-1], self.processes[-1]
+        return tuple(column[-1] for column in self._columns)
 
     @property
     def leaked(self) -> bool:
@@ -72,13 +78,15 @@ class Counts:
         return any(last > first for first, last in zip(self.first, self.last, strict=True))
 
 
-def _held() -> tuple[int, int, int]:
+def _held() -> tuple[int, ...]:
     tasks = [task for task in Path("/proc/self/task").iterdir()]
     children = 0
     for task in tasks:
         with suppress(OSError):  # it ended meanwhile
             children += len((task / "children").read_text().split())
-    return len(tasks), len(os.listdir("/proc/self/fd")), children
+    with Path("/proc/self/maps").open() as maps:
+        mappings = sum(line.split(maxsplit=2)[1][3] == "s" for line in maps)
+    return len(tasks), len(os.listdir("/proc/self/fd")), children, mappings
 
 
 class Link(gr.top_block):
@@ -208,7 +216,8 @@ def report(results: dict[str, tuple[Counts, float]]) -> list[str]:
         half = counts.resident_kib[len(counts.resident_kib) // 2]
         growth = (counts.resident_kib[-1] - half) / max(1, len(counts.resident_kib) // 2)
         rows.append([name, str(len(counts.threads)), *held, f"{growth:+.1f}", f"{seconds:.0f}"])
-    head = ["flowgraph", "rounds", "threads", "descriptors", "child processes", "KiB per round", "time, s"]
+    held = ["threads", "descriptors", "child processes", "shared mappings"]
+    head = ["flowgraph", "rounds", *held, "KiB per round", "time, s"]
     return [
         "# Starts and stops",
         "",
@@ -232,7 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leaked = [name for name, (counts, _) in results.items() if counts.leaked]
     for name in leaked:
         counts = results[name][0]
-        print(f"{name}: {counts.first} threads, descriptors, processes became {counts.last}", file=sys.stderr)
+        print(
+            f"{name}: {counts.first} threads, descriptors, processes, mappings became {counts.last}",
+            file=sys.stderr,
+        )
     return int(bool(leaked))
 
 

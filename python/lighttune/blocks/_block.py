@@ -7,7 +7,9 @@ import functools
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pmt
@@ -63,6 +65,31 @@ def handles(port: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         return guarded
 
     return decorate
+
+
+class HierBlock(gr.hier_block2):
+    """A hierarchical block that can be freed.
+
+    GNU Radio 3.10 never frees one with message ports, nor its buffers: the edges from and to its own ports
+    hold it, and ``disconnect_all`` leaves them. They are cut when the Python object goes.
+    """
+
+    def __init__(self, name: str, inputs: gr.io_signature, outputs: gr.io_signature) -> None:
+        gr.hier_block2.__init__(self, name, inputs, outputs)
+        self._edges: list[tuple[Any, str, Any, str]] = []
+        weakref.finalize(self, _cut, self._impl, self._edges).atexit = False
+
+    def msg_connect(self, source: Any, output: str, sink: Any, port: str) -> None:
+        """As GNU Radio's."""
+        super().msg_connect(source, output, sink, port)
+        self._edges.append((source.to_basic_block(), output, sink.to_basic_block(), port))
+
+
+def _cut(hier: Any, edges: list[tuple[Any, str, Any, str]]) -> None:
+    for edge in edges:
+        with suppress(RuntimeError):  # once the edge is gone: nobody subscribes to a hierarchical port
+            hier.primitive_msg_disconnect(*edge)
+    hier.disconnect_all()
 
 
 class MessageBlock(gr.basic_block):

@@ -13,7 +13,7 @@ import numpy as np
 import pmt
 from gnuradio import gr
 
-from ._block import Counters, MessageBlock, handles
+from ._block import Counters, HierBlock, MessageBlock, handles
 from ._messages import Refused, need_dict
 
 _EVENT, _OVERFLOWS = pmt.intern("event_code"), pmt.intern("overflows")
@@ -185,7 +185,7 @@ class Watch(MessageBlock):
         self.counters.add(kind)
 
 
-class UsrpChannel(gr.hier_block2):
+class UsrpChannel(HierBlock):
     """What `usrp_tx` and `usrp_rx` have in common: the port ``status``, and a gain that can be changed.
 
     A subclass sets ``radio`` to what `open_usrp` gave it.
@@ -199,7 +199,7 @@ class UsrpChannel(gr.hier_block2):
         kinds: tuple[str, ...],
         tuning: Tuning,
     ) -> None:
-        gr.hier_block2.__init__(self, name, inputs, outputs)
+        super().__init__(name, inputs, outputs)
         self.radio: Any = None  # in a dry run there is none
         settings = {key: getattr(tuning, key) for key in ("samp_rate", "freq_hz", "gain_db")}
         self.watch = Watch(name, kinds, settings)

@@ -17,7 +17,7 @@ from ..modem import fec, framing
 from ..modem.header import Header
 from ..modem.pmt_vectors import c32vector, f32vector, u8_array, u8vector
 from ..modem.receiver import Arrival, Event, Payload, Receiver
-from ._block import STATUS_PERIOD_S, MessageBlock, handles
+from ._block import STATUS_PERIOD_S, HierBlock, MessageBlock, handles
 from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
 
 _CFO_HZ = pmt.intern("cfo_hz")
@@ -33,7 +33,7 @@ CONSTELLATION_PERIOD_S = 0.05
 _LOUDEST = 1e12  # a sample beyond it is no signal, and its square would overflow
 
 
-class amc_rx(gr.hier_block2):
+class amc_rx(HierBlock):
     """OFDM burst receiver: finds bursts anywhere in the stream and tells how each one ended.
 
     Ports: samples in (complex); messages out, in the order of arrival:
@@ -74,9 +74,7 @@ class amc_rx(gr.hier_block2):
             raise ValueError(f"queue_packets = {queue_packets!r}: give an integer of 1 or more")
         if on_overload not in ("drop", "wait"):
             raise ValueError(f'on_overload = {on_overload!r}: give "drop", or "wait" for a simulation')
-        gr.hier_block2.__init__(
-            self, "amc_rx", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
-        )
+        super().__init__("amc_rx", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0))
         self.decode_mac = _DecodeMac(samp_rate)
         pace = _Pace(samp_rate) if on_overload == "drop" else None
         self.demodulator = _Demodulator(self.decode_mac, queue_packets, pace)

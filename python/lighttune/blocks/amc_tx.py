@@ -16,7 +16,7 @@ from ..modem.coding import convolve
 from ..modem.header import MAX_LINK, MAX_SEQ, Header
 from ..modem.mcs import MCS as MCS_SET
 from ..modem.pmt_vectors import u8_bytes
-from ._block import MessageBlock, handles
+from ._block import HierBlock, MessageBlock, handles
 from ._messages import LINK, MCS, SEQ, Refused, read_long
 
 _SOB, _EOB = pmt.intern("tx_sob"), pmt.intern("tx_eob")
@@ -24,7 +24,7 @@ _BUFFER = 1 << 15  # samples: a radio must have most of a burst before it starts
 _IDLE_S = 0.02  # a pause is looked at this often, so that the flowgraph can stop
 
 
-class amc_tx(gr.hier_block2):
+class amc_tx(HierBlock):
     """OFDM burst transmitter that takes the MCS of every packet from its metadata.
 
     Ports: ``pdu_in`` (message, PDU of u8vector: payload of 1..4095 bytes; metadata ``seq`` long 0..2^32 - 1,
@@ -57,9 +57,7 @@ class amc_tx(gr.hier_block2):
         queue_packets: int = 64,
         length_tag: str = "",
     ) -> None:
-        gr.hier_block2.__init__(
-            self, "amc_tx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex)
-        )
+        super().__init__("amc_tx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex))
         self.stream = _Stream(length_tag)
         self.framer = _Framer(self.stream, mcs, amplitude, gap_samples, slot_samples, queue_packets)
 

@@ -20,7 +20,7 @@ from gnuradio import blocks, gr
 from ..net.fields import TelemetryError
 from ..records.aside import run_aside, wait_for
 from ..records.sigmf_paths import SAMPLE_BYTES, events_path, segment_path
-from ._block import MessageBlock, handles
+from ._block import HierBlock, MessageBlock, handles
 from ._messages import Refused
 from ._tap import fields_of
 
@@ -31,7 +31,7 @@ _SINK_S = 2.0  # that the sink may take to end
 _FINISH_S = 60.0  # that the last capture may take to be finished
 
 
-class capture(gr.hier_block2):
+class capture(HierBlock):
     """Writes a stream of samples into SigMF captures (cf32_le), annotated with decisions and their ends.
 
     Ports: samples in (complex); ``decision``, ``feedback``, ``csi`` in and ``status`` out (messages). The
@@ -68,9 +68,7 @@ class capture(gr.hier_block2):
                 raise ValueError(f"{name} = {value!r}: give a number above 0")
         if not math.isfinite(frequency):
             raise ValueError(f"frequency = {frequency!r}: give Hz")
-        gr.hier_block2.__init__(
-            self, "capture", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
-        )
+        super().__init__("capture", gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0))
         os.makedirs(directory, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         stem = Path(directory) / f"{stamp}-{os.getpid()}-{id(self) & 0xFFFF:04x}"
