@@ -181,8 +181,8 @@ source on the [stand-in radio](../usrp.md#the-stand-in-radio): packets of {BYTES
 
 ## In real time at 1 Msps
 
-LightTune with its tuner in the loop, on {os.cpu_count()} cores, which also compute the channel and had other
-work (load average after the run: {os.getloadavg()[0]:.0f}). Packets per second asked for, decided, sent and
+LightTune with its tuner in the loop, on {os.cpu_count()} cores, which also compute the channel
+(load average after the run: {os.getloadavg()[0]:.0f}). Packets per second asked for, decided, sent and
 acknowledged; and in five seconds: losses of samples, packets that found the transmitter's queue full, and
 bursts dropped because the receiver was behind. Medians of {ROUNDS} rounds:
 
