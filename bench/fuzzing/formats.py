@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from gnuradio.lighttune.modem import framing, transmitter
 from gnuradio.lighttune.modem.coding import convolve
 from gnuradio.lighttune.modem.header import Header, decode_header, header_bits
 from gnuradio.lighttune.modem.receiver import Arrival, Payload
-from gnuradio.lighttune.net import feedback_frame, telemetry, wire
+from gnuradio.lighttune.net import curve, feedback_frame, telemetry, wire
+from gnuradio.lighttune.net.gate import _grants
 from gnuradio.lighttune.net.store import StateFile
 from gnuradio.lighttune.sim.campaign_spec import read_spec
 
@@ -44,8 +46,8 @@ def _decoder(decode: Callable[[bytes], Any], *refusals: type[Exception]) -> Call
     return lambda folder: feed
 
 
-def _file(read: Callable[[Path], Any], name: str) -> Callable[[Path], Feed]:
-    """Reads a file of these bytes, or raises `ValueError`."""
+def _file(read: Callable[[Path], Any], name: str, *refusals: type[Exception]) -> Callable[[Path], Feed]:
+    """Reads a file of these bytes, or raises `ValueError` or one of these."""
 
     def make(folder: Path) -> Feed:
         path = folder / name
@@ -54,7 +56,7 @@ def _file(read: Callable[[Path], Any], name: str) -> Callable[[Path], Feed]:
             path.write_bytes(data)
             try:
                 read(path)
-            except ValueError:
+            except (ValueError, *refusals):
                 return False
             return True
 
@@ -111,8 +113,6 @@ def small_predictor() -> Predictor:
 
 
 def _in_scratch(write: Callable[[Path], Any]) -> bytes:
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as folder:
         path = Path(folder) / "seed"
         write(path)
@@ -261,6 +261,23 @@ def _receiver_seeds() -> list[bytes]:
     return [calm, 3 * calm] + [rng.bytes(int(n)) for n in rng.integers(20, 400, 20)]
 
 
+def _key_seeds() -> list[bytes]:
+    with TemporaryDirectory() as folder:
+        return [file.read_bytes() for file in curve.make_keys(folder, "a")]
+
+
+def _read_key(path: Path) -> None:
+    path.chmod(0o600)
+    assert len(curve.read_public(path)) == 40
+    assert len(curve.read_secret(path)[0]) == 40
+
+
+def _allow_list(folder: Path) -> Feed:
+    for name in ("a", "b"):
+        curve.make_keys(folder, name)
+    return _file(_grants, "list", OSError)(folder)
+
+
 TARGETS = [
     Target("wire format", _decoder(wire.decode, wire.WireError), _wire_seeds),
     Target(
@@ -273,6 +290,8 @@ TARGETS = [
     Target("model file", _file(load_predictor, "model.safetensors"), _model_seeds, 16384),
     Target("service state", _state, _state_seeds, 65536),
     Target("curves", _file(lambda path: McsTable.named(str(path)), "curves.json"), _curve_seeds),
+    Target("key file", _file(_read_key, "a.key_secret"), _key_seeds, 1024),
+    Target("allow-list", _allow_list, lambda: [b"a.key 0-7, 9\nb.key # all\n", b"b.key 65535"], 512),
     Target("campaign spec", _file(read_spec, "campaign.yaml"), _spec_seeds, 1024, 0.5),
 ]
 """Frames, files and samples."""

@@ -10,6 +10,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgpack
 import numpy as np
@@ -140,12 +141,31 @@ def _log(folder: Path) -> Feed:
     return feed
 
 
-def _read(folder: Path) -> None:
+def _parquet(folder: Path) -> Feed:
+    """A session of one Parquet file of any bytes."""
+
+    def feed(data: bytes) -> bool:
+        (folder / "000001.decision.parquet").write_bytes(data)
+        return not any("parquet" in cause for cause in _read(folder).damage)
+
+    return feed
+
+
+def _parquet_seeds() -> list[bytes]:
+    with TemporaryDirectory() as folder:
+        journal = Path(folder) / "000001.journal"
+        journal.write_bytes(_rows(bytes([NAMES.index("decision"), 0, 0])))
+        convert(journal)
+        return [file.read_bytes() for file in Path(folder).glob("*.decision.parquet")]
+
+
+def _read(folder: Path) -> Session:
     session = Session(folder)
     for table in TABLES:
         session.table(table)
     blocks_of(session, features=True)
     assert session.mcs_table is None or len(session.mcs_table)
+    return session
 
 
 def _journal(folder: Path) -> Feed:
@@ -182,5 +202,6 @@ TARGETS = [
     Target("block panel, constellation", _constellation, _seeds, 512),
     Target("journal", _journal, _journal_seeds, 4096),
     Target("recorded session", _log, _seeds, 512, 0.25),
+    Target("Parquet", _parquet, _parquet_seeds, 16384, 0.5),
 ]
 """Messages on their way to listeners and logs, and logs."""

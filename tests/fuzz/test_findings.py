@@ -10,6 +10,7 @@ from gnuradio.lighttune.core.checkpoint import load_predictor
 from gnuradio.lighttune.core.mcs import MAX_MCS, McsTable
 from gnuradio.lighttune.core.tensors import dump_tensors
 from gnuradio.lighttune.net import telemetry
+from gnuradio.lighttune.net.curve import read_public
 from gnuradio.lighttune.records.journal import Journal
 from gnuradio.lighttune.records.log import Session
 from gnuradio.lighttune.sim.campaign_spec import read_spec
@@ -106,3 +107,10 @@ def test_a_status_that_is_no_object_costs_a_log_nothing_but_itself(tmp_path, sai
 def test_a_session_file_nested_too_deep_is_damage(tmp_path):
     (tmp_path / "session.json").write_text("[" * 100_000)
     assert Session(tmp_path).damage["session.json: RecursionError"] == 1
+
+
+def test_characters_beyond_a_number_are_no_key(tmp_path):
+    path = tmp_path / "a.key"
+    path.write_text('metadata\ncurve\n    public-key = "' + 40 * "#" + '"\n')
+    with pytest.raises(ValueError, match="not a key file"):
+        read_public(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import tempfile
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -155,6 +156,6 @@ def _load(path: str | os.PathLike) -> tuple[bytes, bytes | None]:
         for key in (public, secret):
             if key is not None and len(z85.decode(key)) != 32:
                 raise ValueError
-    except (ValueError, KeyError, IndexError, UnicodeDecodeError):
+    except (ValueError, KeyError, IndexError, UnicodeDecodeError, struct.error):  # z85 raises the last
         raise ValueError(f"{os.fspath(path)}: not a key file; 'lighttune keys' makes them") from None
     return public, secret
