@@ -8,8 +8,7 @@ The same flowgraph as loopback_lighttune.grc. Status goes to the terminal.
 import argparse
 import time
 
-import pmt
-from gnuradio import analog, blocks, channels, gr, lighttune, pdu
+from gnuradio import analog, blocks, channels, gr, lighttune
 
 SAMP_RATE = 1e6
 NOISE = 0.1  # amplitude: 19 dB of SNR on the occupied carriers at the fading channel's mean
@@ -21,8 +20,7 @@ class loopback_lighttune(gr.top_block):
 
     def __init__(self) -> None:
         super().__init__("LightTune loopback")
-        self.ticks = blocks.message_strobe(pmt.intern("tick"), 10)
-        self.packets = pdu.random_pdu(128, 128)
+        self.packets = lighttune.packet_source(128, 0.01)
         self.selector = lighttune.mcs_selector(model="amc")
         self.tuner = lighttune.tuner(model="amc")
         self.tx = lighttune.amc_tx(gap_samples=500)
@@ -39,8 +37,7 @@ class loopback_lighttune(gr.top_block):
         self.connect(self.noise, (self.adder, 1))
         self.connect(self.adder, self.rx)
 
-        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
-        self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.tx, "pdu_in")
         self.msg_connect(self.selector, "decision", self.acks, "decision")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")

@@ -9,8 +9,7 @@ The same flowgraph as over_the_air_feedback.grc. The reverse channel loses some 
 import argparse
 import time
 
-import pmt
-from gnuradio import analog, blocks, channels, gr, lighttune, pdu
+from gnuradio import analog, blocks, channels, gr, lighttune
 
 SAMP_RATE = 1e6
 NOISE = 0.1  # amplitude: 19 dB of SNR on the occupied carriers at the fading channel's mean
@@ -23,8 +22,7 @@ class over_the_air_feedback(gr.top_block):
 
     def __init__(self) -> None:
         super().__init__("Feedback over the air")
-        self.ticks = blocks.message_strobe(pmt.intern("tick"), 20)
-        self.packets = pdu.random_pdu(128, 128)
+        self.packets = lighttune.packet_source(128, 0.02)
         self.selector = lighttune.mcs_selector(model="amc")
         self.tuner = lighttune.tuner(model="amc")
         self.tx = lighttune.amc_tx(gap_samples=500)
@@ -49,8 +47,7 @@ class over_the_air_feedback(gr.top_block):
         self.connect(self.reverse_noise, (self.reverse_adder, 1))
         self.connect(self.reverse_adder, self.reverse_rx)
 
-        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
-        self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.tx, "pdu_in")
         self.msg_connect(self.selector, "decision", self.acks, "decision")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import pmt
-from gnuradio import blocks, gr, lighttune, pdu
+from gnuradio import blocks, gr, lighttune
 
 
 class toy_phy(gr.basic_block):
@@ -55,15 +55,14 @@ class own_phy(gr.top_block):
 
     def __init__(self) -> None:
         super().__init__("LightTune around your own PHY")
-        self.ticks = blocks.message_strobe(pmt.intern("tick"), 5)
-        self.packets = pdu.random_pdu(128, 128)
+        self.packets = lighttune.packet_source(128, 0.005)
         self.show = blocks.message_debug()
 
         # attach: begin
         self.phy = toy_phy(seed=1)
         self.selector = lighttune.mcs_selector(model="amc")
         self.tuner = lighttune.tuner(model="amc")
-        self.msg_connect(self.packets, "pdus", self.selector, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.phy, "pdu_in")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.phy, "csi", self.selector, "csi")
@@ -71,7 +70,6 @@ class own_phy(gr.top_block):
         self.msg_connect(self.phy, "feedback", self.tuner, "feedback")
         self.msg_connect(self.tuner, "model", self.selector, "model")
         # attach: end
-        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
         self.msg_connect(self.selector, "status", self.show, "print")
 
 

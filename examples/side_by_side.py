@@ -8,8 +8,7 @@ The same flowgraph as side_by_side.grc. The selectors' status goes to the termin
 import argparse
 import time
 
-import pmt
-from gnuradio import analog, blocks, channels, gr, lighttune, pdu
+from gnuradio import analog, blocks, channels, gr, lighttune
 
 SAMP_RATE = 1e6
 NOISE = 0.1  # amplitude: 19 dB of SNR on the occupied carriers at the fading channel's mean
@@ -22,8 +21,7 @@ class side_by_side(gr.top_block):
 
     def __init__(self) -> None:
         super().__init__("OLLA and LightTune side by side")
-        self.ticks = blocks.message_strobe(pmt.intern("tick"), 25)
-        self.packets = pdu.random_pdu(128, 128)
+        self.packets = lighttune.packet_source(128, 0.025)
         self.show = blocks.message_debug()
 
         self.olla = lighttune.olla_selector(table="amc")
@@ -48,9 +46,8 @@ class side_by_side(gr.top_block):
         self.connect(self.ours_noise, (self.ours_sum, 1))
         self.connect(self.ours_sum, self.ours_rx)
 
-        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
 
-        self.msg_connect(self.packets, "pdus", self.olla, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.olla, "pdu_in")
         self.msg_connect(self.olla, "pdu_out", self.olla_tx, "pdu_in")
         self.msg_connect(self.olla, "decision", self.olla_acks, "decision")
         self.msg_connect(self.olla_rx, "csi", self.olla, "csi")
@@ -58,7 +55,7 @@ class side_by_side(gr.top_block):
         self.msg_connect(self.olla_acks, "feedback", self.olla, "feedback")
         self.msg_connect(self.olla, "status", self.show, "print")
 
-        self.msg_connect(self.packets, "pdus", self.ours, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.ours, "pdu_in")
         self.msg_connect(self.ours, "pdu_out", self.ours_tx, "pdu_in")
         self.msg_connect(self.ours, "decision", self.ours_acks, "decision")
         self.msg_connect(self.ours, "decision", self.tuner, "decision")

@@ -12,8 +12,7 @@ import os
 import sys
 import time
 
-import pmt
-from gnuradio import analog, blocks, gr, lighttune, pdu
+from gnuradio import analog, blocks, gr, lighttune
 
 # Where GNU Radio Companion puts the hier blocks that it builds.
 sys.path.append(os.environ.get("GRC_HIER_PATH", os.path.expanduser("~/.grc_gnuradio")))
@@ -33,8 +32,7 @@ class wifi_loopback(gr.top_block):
         from wifi_phy_hier import wifi_phy_hier
 
         super().__init__("LightTune on gr-ieee802-11")
-        self.ticks = blocks.message_strobe(pmt.intern("tick"), 20)
-        self.packets = pdu.random_pdu(FRAME_BYTES, FRAME_BYTES)
+        self.packets = lighttune.packet_source(FRAME_BYTES, 0.02)
         self.turn = lighttune.stop_and_wait(timeout_s=0.6, queue_packets=1)
         self.selector = selector or lighttune.mcs_selector(model="wifi")
         self.tuner = lighttune.tuner(model="wifi")
@@ -61,8 +59,7 @@ class wifi_loopback(gr.top_block):
         self.connect(self.noise, (self.adder, 1))
         self.connect(self.adder, self.phy)
 
-        self.msg_connect(self.ticks, "strobe", self.packets, "generate")
-        self.msg_connect(self.packets, "pdus", self.turn, "pdu_in")
+        self.msg_connect(self.packets, "pdu_out", self.turn, "pdu_in")
         self.msg_connect(self.turn, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "decision", self.turn, "decision")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
