@@ -8,6 +8,8 @@ the flowgraph is `bench/soak_flowgraph.py`'s. Every block that was sent must be 
 exit status is 1 if a counter has drifted, or if memory or descriptors grow.
 """
 
+from __future__ import annotations
+
 import argparse
 import gc
 import os
@@ -43,16 +45,22 @@ GROWTH_KIB = 64.0
 class Run:
     """What the adapter's run saw, a row for each `PART` decisions."""
 
-    at_s: list[float] = field(default_factory=list)
-    latency_us: list[np.ndarray] = field(default_factory=list)  # median, p99 and largest
-    resident_kib: list[float] = field(default_factory=list)
-    descriptors: list[int] = field(default_factory=list)
+    at_s: np.ndarray
+    latency_us: np.ndarray  # median, p99 and largest
+    resident_kib: np.ndarray
+    descriptors: np.ndarray
     drift: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(parts: int) -> Run:
+        """All of it now, page by page: what is measured is not to grow by the measurement."""
+        shapes = (parts,), (parts, 3), (parts,), (parts,)
+        return Run(*(np.full(shape, -1, kind) for shape, kind in zip(shapes, "dddi", strict=True)))
 
     @property
     def growth(self) -> float:
         """Of the resident memory over the last half, KiB per million decisions."""
-        late = np.array(self.resident_kib[len(self.resident_kib) // 2 :])
+        late = self.resident_kib[len(self.resident_kib) // 2 :]
         if len(late) < 3:
             return float("nan")
         return float(np.polyfit(np.arange(len(late)) * PART / 1e6, late, 1)[0])
@@ -77,7 +85,7 @@ class Channel:
 
 def decide(decisions: int) -> Run:
     """Drive the adapter so many times."""
-    predictor, rng, run = load_model("amc"), np.random.default_rng(1), Run()
+    predictor, rng, run = load_model("amc"), np.random.default_rng(1), Run.of(-(-decisions // PART))
     adapter = LightTune(Selector(predictor, Olla(predictor.table)), Tuner(predictor, max_links=1))
     channel, told = Channel(predictor.table, rng), {"told": 0, "twice": 0, "refused": 0, "never": 0}
     sent: dict[int, bool] = {}
@@ -86,7 +94,7 @@ def decide(decisions: int) -> Run:
     began = time.perf_counter()
     with Progress(transient=True) as progress:
         task = progress.add_task("adapter", total=decisions)
-        for start in range(0, decisions, PART):
+        for part, start in enumerate(range(0, decisions, PART)):
             for at in range(start, min(start + PART, decisions)):
                 report = channel.step(at)
                 chance = rng.random()
@@ -103,10 +111,10 @@ def decide(decisions: int) -> Run:
                     told["twice"] += 1
                     told["refused"] += not adapter.feedback(at - DELAY, ended)
                 sent[at] = channel.acks(decision.mcs)
-            run.latency_us.append(1e6 * np.percentile(taken, (50, 99, 100)))
-            run.at_s.append(time.perf_counter() - began)
-            run.resident_kib.append(soak_flowgraph._resident_kib())
-            run.descriptors.append(_descriptors())
+            run.latency_us[part] = 1e6 * np.percentile(taken, (50, 99, 100))
+            run.at_s[part] = time.perf_counter() - began
+            run.resident_kib[part] = soak_flowgraph._resident_kib()
+            run.descriptors[part] = _descriptors()
             progress.update(task, completed=start + PART)
     pending = adapter.selector.pending
     run.drift = {
@@ -164,7 +172,7 @@ def report(
         f" Descriptors: {run.descriptors[0]} -> {run.descriptors[-1]}.",
         "",
         f"The flowgraph with three selectors (see [flowgraph](flowgraph.md)): memory {record.growth:+.1f} KiB"
-        f" per minute, descriptors {fds[0]} before and {fds[1]} after.",
+        f" per minute over the last half, descriptors {fds[0]} before and {fds[1]} after.",
         "",
         "Counters against what was sent: "
         + ("no drift." if not off else ", ".join(f"{name}: {n}" for name, n in off.items()) + "."),
@@ -181,11 +189,11 @@ def draw(path: Path, run: Run) -> None:
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     millions = (1 + np.arange(len(run.latency_us))) * PART / 1e6
-    for values, label in zip(np.array(run.latency_us).T, ("median", "p99", "largest"), strict=True):
+    for values, label in zip(run.latency_us.T, ("median", "p99", "largest"), strict=True):
         above.plot(millions, values, label=label, linewidth=0.8)
     above.set(yscale="log", ylabel="latency, us")
     above.legend(fontsize=7, ncols=3)
-    below.plot(millions, np.array(run.resident_kib) / 1024)
+    below.plot(millions, run.resident_kib / 1024)
     below.set(xlabel="decisions, millions", ylabel="resident, MiB")
     figure.savefig(path, dpi=130)
 

@@ -42,10 +42,11 @@ class Record:
 
     @property
     def growth(self) -> float:
-        """Slope of the resident memory, KiB per minute, by least squares."""
-        if len(self.at_s) < 3:
+        """Slope of the resident memory over the last half, KiB per minute, by least squares."""
+        at_s, resident_kib = (np.array(one[len(one) // 2 :]) for one in (self.at_s, self.resident_kib))
+        if len(at_s) < 3:
             return float("nan")
-        return float(np.polyfit(np.array(self.at_s) / 60, self.resident_kib, 1)[0])
+        return float(np.polyfit(at_s / 60, resident_kib, 1)[0])
 
 
 def soak(minutes: float) -> tuple[Record, dict[str, Chain]]:
@@ -124,7 +125,7 @@ def report(record: Record, chains: dict[str, Chain], plot: Path) -> list[str]:
     caused = {name: 1e6 * (late[name] - late[ALONE]) for name in (THREAD, PROCESS)}
     collected = np.array(record.collected_s or [0.0]) * 1e3
     growth = record.growth
-    memory = "too short to tell" if np.isnan(growth) else f"{growth:+.1f} KiB per minute"
+    memory = "too short to tell" if np.isnan(growth) else f"{growth:+.1f} KiB per minute over the last half"
     return [
         "# A flowgraph at 500 decisions per second",
         "",
