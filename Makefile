@@ -6,7 +6,7 @@ BIN := .venv/bin
 # In this order: the peers' settings are read by the others.
 SIMULATED := peers search worlds trigger ablation convergence retraining
 
-.PHONY: help setup demo test lint fuzz restarts soak lock licences bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
+.PHONY: help setup demo test lint fuzz restarts soak lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -81,6 +81,13 @@ soak: setup ## ten million decisions, and a flowgraph for MINUTES (30): docs/res
 lock: setup ## write requirements.lock anew, after a change of pins in pyproject.toml
 	tools/lock.sh
 
+audit: .venv-audit/bin/pip-audit ## ask OSV for known vulnerabilities of the pinned packages (over the network)
+	$< --requirement requirements.lock --require-hashes --disable-pip --vulnerability-service osv
+
+.venv-audit/bin/pip-audit:
+	/usr/bin/python3 -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit==2.10.1
+
 licences: setup ## write docs/licences.md anew, after `make lock`
 	$(BIN)/python tools/licences.py
 
@@ -98,4 +105,4 @@ deb: setup ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSI
 	tools/deb.sh
 
 clean: ## remove everything that was built or installed in this tree
-	rm -rf build out .venv .venv-linkgym
+	rm -rf build out .venv .venv-linkgym .venv-audit
