@@ -44,11 +44,11 @@ bench-soak: setup ## a flowgraph at 500 decisions/s for 10 minutes: docs/results
 bench-feedback: setup ## the feedback path between two hosts and over the air: docs/results/feedback.md (some 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/feedback_path.py
 
-trust: setup ## faults, restarts, hostile input, and a short soak: docs/results/faults.md and so on (15 minutes)
+trust: setup ## faults, restarts, hostile input, and a soak: docs/results/faults.md and so on (some 17 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/faults.py
 	$(MAKE) restarts
 	$(MAKE) fuzz
-	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py --minutes 2 --out out/trust
+	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py --minutes 1 --out out/trust
 
 bench-linkgym: ## LightTune in linkgym, in an environment of its own; validation seeds (some 20 minutes)
 	@bench/setup_linkgym.sh
