@@ -213,3 +213,9 @@ def plot_beside(page: Path, name: str) -> Path:
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
+
+
+def resident_kib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024

@@ -26,7 +26,7 @@ from gnuradio import analog, blocks, gr, lighttune
 from gnuradio.lighttune.modem.numerology import noise_power
 from rich.progress import Progress
 
-from common import page, table, write_page
+from common import page, resident_kib, table, write_page
 
 PATIENCE_S = 30.0
 WARM_ROUNDS = 5
@@ -54,8 +54,7 @@ class Counts:
             now = _held()
         for column, n in zip(self._columns, now, strict=True):
             column.append(n)
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        self.resident_kib.append(pages * os.sysconf("SC_PAGE_SIZE") / 1024)
+        self.resident_kib.append(resident_kib())
 
     @property
     def _columns(self) -> tuple[list[int], ...]:

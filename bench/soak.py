@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 from rich.progress import Progress
 
 import soak_flowgraph
-from common import page, plot_beside, table, write_page
-from speed_blocks import FEEDBACK_DELAY
+from common import page, plot_beside, resident_kib, table, write_page
+from speed_blocks import FEEDBACK_DELAY, wander
 
 PART = 5000
 """Decisions between two looks at the memory."""
@@ -54,8 +54,7 @@ class Run:
     @staticmethod
     def of(parts: int) -> Run:
         """All of it now, page by page: what is measured is not to grow by the measurement."""
-        shapes = (parts,), (parts, 3), (parts,), (parts,)
-        return Run(*(np.full(shape, -1, kind) for shape, kind in zip(shapes, "dddi", strict=True)))
+        return Run(np.ones(parts), np.ones((parts, 3)), np.ones(parts), np.ones(parts, int))
 
     @property
     def growth(self) -> float:
@@ -74,7 +73,7 @@ class Channel:
 
     def step(self, at: int) -> float:
         """Move on; returns the report."""
-        self._snr_db = 28 - abs(28 - abs(self._snr_db + self._rng.normal(0, 0.7)))  # turned back at its ends
+        self._snr_db = wander(self._snr_db, self._rng)
         return self._snr_db + (2.0 if at // 20000 % 2 else 0.0)
 
     def acks(self, mcs: int) -> bool:
@@ -113,7 +112,7 @@ def decide(decisions: int) -> Run:
                 sent[at] = channel.acks(decision.mcs)
             run.latency_us[part] = 1e6 * np.percentile(taken, (50, 99, 100))
             run.at_s[part] = time.perf_counter() - began
-            run.resident_kib[part] = soak_flowgraph._resident_kib()
+            run.resident_kib[part] = resident_kib()
             run.descriptors[part] = _descriptors()
             progress.update(task, completed=start + PART)
     pending = adapter.selector.pending

@@ -20,7 +20,7 @@ from gnuradio.lighttune.blocks import mcs_selector, tuner
 from matplotlib.figure import Figure
 from rich.progress import Progress
 
-from common import page, parser, plot_beside, table, write_page
+from common import page, parser, plot_beside, resident_kib, table, write_page
 from speed_blocks import Chain
 
 RATE_HZ = 500
@@ -86,7 +86,7 @@ def _turns(chains: dict[str, Chain], record: Record, minutes: float) -> None:
             now = time.monotonic() - began
             if now > min(WARM_S, 20 * minutes):
                 record.at_s.append(now)
-                record.resident_kib.append(_resident_kib())
+                record.resident_kib.append(resident_kib())
             progress.update(task, advance=1)
 
 
@@ -100,11 +100,6 @@ def _watch_garbage(record: Record) -> Callable[[str, dict], None]:
             record.collected_s.append(time.perf_counter() - began[0])
 
     return watch
-
-
-def _resident_kib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
 def report(record: Record, chains: dict[str, Chain], plot: Path) -> list[str]:

@@ -63,6 +63,11 @@ class Sink(gr.basic_block):
         self.arrived.set()
 
 
+def wander(snr_db: float, rng: np.random.Generator) -> float:
+    """The next SINR of a walk that is turned back at 0 and 28 dB, and so never stands still."""
+    return 28 - abs(28 - abs(snr_db + rng.normal(0, 0.7)))
+
+
 @dataclass
 class Chain:
     """A block under test with its sink, its tuner, and a channel of its own: reports are 1.5 dB too high."""
@@ -103,7 +108,7 @@ class Chain:
     def _tell(self) -> None:
         if isinstance(self.block, Echo):
             return
-        self._snr_db = 28 - abs(28 - abs(self._snr_db + self._rng.normal(0, 0.7)))  # turned back at its ends
+        self._snr_db = wander(self._snr_db, self._rng)
         report = pmt.dict_add(pmt.make_dict(), m.SNR_DB, pmt.from_double(self._snr_db + 1.5))
         if self._slot:
             report = pmt.dict_add(report, m.SEQ, pmt.from_long(self._slot - 1))

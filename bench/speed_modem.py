@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pmt
@@ -26,7 +25,7 @@ from gnuradio.lighttune.modem.pmt_vectors import u8vector
 from gnuradio.lighttune.modem.receiver import Receiver
 from rich.progress import track
 
-from common import table
+from common import resident_kib, table
 from modem_figures import bursts, through_noise
 
 PAYLOAD_BYTES = 128
@@ -239,11 +238,6 @@ def stages(rng: np.random.Generator, count: int = 50) -> list[str]:
     ]
 
 
-def resident_mib() -> float:
-    """Memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def overload(rng: np.random.Generator, seconds: float = 6.0) -> list[str]:
     """A live stream at three times the rate that the receiver can take."""
     count = 2000
@@ -261,7 +255,7 @@ def overload(rng: np.random.Generator, seconds: float = 6.0) -> list[str]:
         top.start()
 
         def taken() -> bool:
-            memory.append(resident_mib())
+            memory.append(resident_kib() / 1024)
             return rx.idle_after(total)
 
         until(taken)
