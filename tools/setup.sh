@@ -11,7 +11,7 @@ LOG=build/setup.log
 # One word each: a Debian package, and what shows that it is there.
 PACKAGES=(gnuradio:gnuradio python3-venv:ensurepip cmake:/usr/bin/cmake python3-zmq:zmq iproute2:/usr/sbin/ip debhelper:/usr/bin/dh
     dh-python:/usr/bin/dh_python3 libjs-katex:/usr/share/javascript/katex/katex.js
-    xvfb:/usr/bin/Xvfb g++:/usr/bin/c++ libsoapysdr-dev:/usr/include/SoapySDR/Device.hpp
+    xvfb:/usr/bin/Xvfb build-essential:/usr/share/doc/build-essential/copyright libsoapysdr-dev:/usr/include/SoapySDR/Device.hpp
     uhd-soapysdr:/usr/lib/*/uhd/modules/libsoapySupport.so)
 
 fail() {
