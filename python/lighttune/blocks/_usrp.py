@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,11 @@ TX_KINDS = {
 }
 """What UHD calls the events of a transmitter, and what `status` calls them."""
 RX_KIND = "overruns"
+
+INTAKE = 1 << 16
+"""Received samples that may wait for the blocks behind the source."""
+_GATHER_S = 0.004  # a radio brings 1000 pieces a second: Python takes several at once
+_STAMPS = 256
 
 
 class UsrpError(SystemExit):
@@ -212,35 +219,64 @@ class UsrpChannel(HierBlock):
             self.radio.set_gain(gain_db)
             self.watch.settings["gain_db"] = gain_db
 
+    def now_s(self) -> float:
+        """The radio's time."""
+        return self.radio.get_time_now().get_real_secs()
+
     def status(self) -> dict:
         """As published on ``status``."""
         return self.watch.status()
 
 
 class Gaps(gr.sync_block):
-    """Counts the gaps in received samples: UHD's source tags the time anew after each.
+    """Counts the gaps in received samples, and tells when a sample was received: UHD's source tags the time at
+    the start, and anew after each gap.
 
     (What the source tells on ``async_msgs`` is gathered, and the last overruns come with the next ones.)
 
     Args:
         counters: where they are counted, as ``overruns``.
+        samp_rate: samples per second.
     """
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, samp_rate: float) -> None:
         gr.sync_block.__init__(self, name="usrp_rx gaps", in_sig=[np.complex64], out_sig=None)
         self._counters = counters
+        self._samp_rate = samp_rate
         self._begun = False
+        self._stamps: deque[tuple[int, float, bool]] = deque(maxlen=_STAMPS)  # sample, its time, after a gap?
 
     def start(self) -> bool:
         """The first tag is that of the start; GNU Radio calls it."""
         self._begun = False
+        self._stamps.clear()
         return True
 
     def work(self, input_items: list[np.ndarray], output_items: list[np.ndarray]) -> int:
         """Look for tags, and leave the samples alone."""
         n = len(input_items[0])
-        for _ in self.get_tags_in_window(0, 0, n, _RX_TIME):
+        for tag in self.get_tags_in_window(0, 0, n, _RX_TIME):
             if self._begun:
                 self._counters.add(RX_KIND)
+            self._stamps.append((tag.offset, _seconds(tag.value), self._begun))
             self._begun = True
+        if n < INTAKE // 4:
+            time.sleep(_GATHER_S)  # or the calls alone would hold Python's lock for a fifth of the time
         return n
+
+    def time_s(self, sample: int) -> float | None:
+        """The radio's time at the sample of this number; None before the first is here."""
+        known = None
+        for offset, time_s, _ in tuple(self._stamps):
+            if known is not None and offset > sample:
+                break
+            known = time_s + (sample - offset) / self._samp_rate
+        return known
+
+    def since(self, time_s: float) -> int:
+        """Gaps that ended after this time, of the last ones."""
+        return sum(after_gap and end_s >= time_s for _, end_s, after_gap in tuple(self._stamps))
+
+
+def _seconds(stamp: pmt.pmt_base) -> float:
+    return pmt.to_uint64(pmt.tuple_ref(stamp, 0)) + pmt.to_double(pmt.tuple_ref(stamp, 1))

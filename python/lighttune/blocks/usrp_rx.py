@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gnuradio import gr
 
-from ._usrp import RX_KIND, Gaps, Tuning, UsrpChannel, open_usrp
+from ._usrp import INTAKE, RX_KIND, Gaps, Tuning, UsrpChannel, open_usrp
 
 LOOPBACK_DOPPLER_HZ = 8.0
 LOOPBACK_NOISE_DBFS = -36.0
@@ -55,7 +55,8 @@ class usrp_rx(UsrpChannel):
         else:
             self.radio = open_usrp(lambda uhd, stream: uhd.usrp_source(uhd_args, stream), tuning)
             self.source = self.radio
-            self.gaps = Gaps(self.watch.counters)
+            self.source.set_min_output_buffer(0, INTAKE)
+            self.gaps = Gaps(self.watch.counters, samp_rate)
             self.connect(self.source, self.gaps)
             self.connect(self.source, self)
 
