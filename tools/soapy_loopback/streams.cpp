@@ -130,9 +130,14 @@ int Loopback::readStreamStatus(SoapySDR::Stream* handle, size_t& channels, int& 
     if (stream.direction != SOAPY_SDR_TX) return SOAPY_SDR_NOT_SUPPORTED;
     const Until deadline = after_us(timeout_us);
     Lock lock(_air->mutex);
-    while (run_dry(stream), stream.events.empty()) {
+    // Of a burst's end a radio tells when its last sample is out, not when it has taken it.
+    const auto due = [&] {
+        if (stream.events.empty()) return false;
+        return !_air->real() || stream.events.front().code != 0 || stream.events.front().tick <= _air->now();
+    };
+    while (run_dry(stream), !due()) {
         if (std::chrono::steady_clock::now() >= deadline) return SOAPY_SDR_TIMEOUT;
-        _air->changed.wait_for(lock, std::chrono::milliseconds(5));
+        _air->changed.wait_for(lock, std::chrono::milliseconds(stream.events.empty() ? 5 : 1));
     }
     const Event event = stream.events.front();
     stream.events.pop_front();

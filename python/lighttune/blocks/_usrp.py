@@ -229,8 +229,8 @@ class UsrpChannel(HierBlock):
 
 
 class Gaps(gr.sync_block):
-    """Counts the gaps in received samples, and tells when a sample was received: UHD's source tags the time at
-    the start, and anew after each gap.
+    """Counts the gaps in received samples, and tells when a sample was received: UHD's source tags the time
+    at the start, and anew after each gap.
 
     (What the source tells on ``async_msgs`` is gathered, and the last overruns come with the next ones.)
 

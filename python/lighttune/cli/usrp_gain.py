@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 _HELP = """\
@@ -16,8 +15,13 @@ with low gains, and read docs/usrp.md.
 
     lighttune usrp-gain --uhd-args serial=30AD123 --freq 915e6 --tx-gains 0:60:10 --rx-gains 0:50:10
 
-For every pair of gains: packets received, SNR, level of the bursts, highest sample and clipped samples. The
-recommendation is the lowest gains within 1 dB of the best SNR where nothing clips.
+For every pair of gains: packets received, SNR, level of the bursts, highest sample, clipped samples of the
+bursts, and packets that this computer lost itself (overruns, underruns): those are sent anew, as many again
+at most, and say nothing of the link. The recommendation is the lowest gains within 1 dB of the best SNR where
+nothing clips.
+
+exit status: 0 gains are found, 1 no gains will do (what to change is said), or the radio cannot be used,
+3 this computer lost too much to judge the gains (run it again; what to change is said)
 """
 
 
@@ -64,7 +68,7 @@ def steps(text: str, option: str) -> list[float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, show the table, recommend. Status 1 where no gains will do."""
+    """Measure, show the table, recommend. Status 1: no gains will do; 3: the host is too slow to tell."""
     tx_gains, rx_gains = steps(args.tx_gains, "--tx-gains"), steps(args.rx_gains, "--rx-gains")
     if not 5 <= args.packets <= 60:
         raise ValueError(f"--packets {args.packets}: give 5 to 60")
@@ -72,41 +76,40 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from .usrp_sounder import Sounder, recommend
+    from .usrp_advice import lost_by_cause, recommend
+    from .usrp_sounder import Sounder
 
     console = Console()
     sounder = Sounder(args, tx_gains[0], rx_gains[0])
     pairs = [(tx, rx) for tx in tx_gains for rx in rx_gains]
     points = []
-    sounder.start()
     try:
-        time.sleep(0.2)  # the radio's first samples are not settled
+        sounder.begin()
         for tx, rx in track(pairs, "measuring", console=console):
             points.append(sounder.measure(tx, rx, args.packets))
     finally:
         sounder.stop()
         sounder.wait()
     console.print(_table(points))
-    losses = sounder.losses()
-    if any(losses.values()):
-        counts = ", ".join(f"{name} {count}" for name, count in losses.items() if count)
-        console.print(f"Samples were lost while measuring ({counts}): see docs/usrp.md.")
-    best, why = recommend(points)
-    console.print(why)
-    return 0 if best is not None else 1
+    if lost := lost_by_cause(points):
+        console.print(f"Packets that this computer lost itself: {lost}. docs/usrp.md says what that means.")
+    advice = recommend(points)
+    console.print(advice.text)
+    return advice.status
 
 
 def _table(points: list[Any]) -> Any:
     from rich.table import Table
 
     table = Table(title="Gains of the USRP link")
-    columns = "TX gain, dB|RX gain, dB|packets|SNR, dB|bursts, dBFS|peak, dBFS|clipped"
+    columns = "TX gain, dB|RX gain, dB|packets|SNR, dB|bursts, dBFS|peak, dBFS|clipped|lost here"
     for column in columns.split("|"):
         table.add_column(column, justify="right")
     for p in points:
         snr = f"{p.snr_db:.1f}" if p.received else "-"
         table.add_row(
-            f"{p.tx_gain_db:g}", f"{p.rx_gain_db:g}", f"{p.received}/{p.sent}", snr,
+            f"{p.tx_gain_db:g}", f"{p.rx_gain_db:g}", f"{p.received}/{p.judged}", snr,
             f"{p.level_dbfs:.1f}", f"{p.peak_dbfs:.1f}", f"{100 * p.clipped:.2f} %",
+            f"{p.host_lost}",
         )  # fmt: skip
     return table
