@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from gnuradio import blocks, gr
+from gnuradio.lighttune.blocks._usrp import Watch
 from gnuradio.lighttune.cli import usrp_sounder
 from gnuradio.lighttune.cli.main import main
 from gnuradio.lighttune.cli.usrp_advice import FOUND, HOST_TOO_SLOW, NO_GAINS, REMEDIES, Point, recommend
@@ -151,6 +152,16 @@ def test_a_link_that_cannot_work_says_what_to_do_and_fails(radio, capsys):
     assert status == NO_GAINS
     assert rows[0][2] == "0/5"
     assert "raise the gains" in said
+
+
+@pytest.mark.parametrize("pacing", ["virtual", "real"])
+def test_a_radio_that_tells_of_no_burst_s_end_will_do(pacing, radio, capsys, monkeypatch):
+    monkeypatch.setattr(Watch, "on_async_msgs", lambda self, message: None)
+    monkeypatch.setattr(Watch.on_async_msgs, "port", "async_msgs", raising=False)
+    args = radio(pacing, path_loss_db=60, noise_dbfs=-60)
+    status, rows, said = sound(capsys, args, *gains("0:60:60", 0, 5))
+    assert [row[2] for row in rows] == ["0/5", "5/5"], said
+    assert status == FOUND
 
 
 def test_a_link_where_all_clips_says_so_and_fails(radio, capsys):
