@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The link adapter: one link's belief, network and vote behind the three verbs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import link_kernel
+from .link_files import load_model
+from .link_model import LinkModel
+from .mcs import McsTable
+from .messages import MAX_SEQ, Csi, Decision
+from .network import report
+from .pending import PendingBlocks
+from .record import BLIND, EXPERTS, LINK, N_EXPERTS, NET, TOLD
+from .selection import SelectionPolicy
+
+_HALF = MAX_SEQ // 2 + 1
+_LENGTHS = 256  # block lengths whose gains are remembered
+_BROKEN = 0.2  # posterior from which an MCS is called broken: a hundred times the prior, and no longer sent
+_TOLD_OFF_DB = 1.0  # an offset of less is not worth a word
+
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """What a link believes, as an operator wants to know it.
+
+    Args:
+        expert: whose predictions weigh most: ``"network"``, ``"reports"`` or ``"acks"``.
+        votes: weight of each expert, adding to 1.
+        sinr_db: SINR that the beliefs hold to be there now, in dB.
+        offset_db: SINR less what was reported, in dB; None where no report ever came.
+        width_db: standard deviation of that, in dB.
+        loss: share of packets that are lost at every MCS.
+        broken: MCS that do not decode.
+    """
+
+    expert: str
+    votes: dict[str, float]
+    sinr_db: float
+    offset_db: float | None
+    width_db: float
+    loss: float
+    broken: tuple[int, ...]
+
+    def sentences(self) -> list[str]:
+        """What is out of the ordinary, in words; empty where nothing is."""
+        said = []
+        if self.offset_db is not None and abs(self.offset_db) > max(_TOLD_OFF_DB, 2.0 * self.width_db):
+            which = "high" if self.offset_db < 0 else "low"
+            said.append(f"reports are {abs(self.offset_db):.1f} dB too {which}")
+        if self.loss >= 0.03:
+            said.append(f"{100 * self.loss:.0f} % of packets are lost at every MCS")
+        said += [f"MCS {mcs} does not decode" for mcs in self.broken]
+        return said
+
+
+class Link:
+    """One link's MCS choice, from whatever the link tells: reports, ACKs and NACKs, or these alone.
+
+    Reports may never come, be sparse, late, or wrong; feedback may be late, lost or wrong. The belief
+    (`belief`) finds out what the reports are worth, the network (`network`) reads the whole history, and
+    their predictions are weighed by how well they fared (`link_kernel`). No weight of the network moves.
+
+    Args:
+        model: the table and the network trained for it.
+        pending_limit: blocks that may wait for feedback, 1 or more; the oldest expires beyond it.
+        links, row: where the link's record is kept, begun; None for one of its own.
+
+    Raises:
+        ValueError: ``pending_limit`` is below 1.
+
+    Example:
+        >>> link = make_link("amc")
+        >>> link.report(Csi(snr_db=12.0))
+        >>> decision = link.select()
+        >>> link.feedback(decision.seq, ack=True)
+        True
+    """
+
+    def __init__(
+        self,
+        model: LinkModel,
+        pending_limit: int = 4096,
+        links: np.ndarray | None = None,
+        row: int = 0,
+    ) -> None:
+        self.model = model
+        self.pending: PendingBlocks[np.ndarray] = PendingBlocks(pending_limit)
+        self._links = model.links(1) if links is None else links
+        self._row = row
+        self._work = np.zeros((N_EXPERTS + 1, len(model.table)))
+        self._lengths: dict[int | None, tuple[float, np.ndarray]] = {}
+        self._next_seq = 0
+        self._measured_at: int | None = None
+
+    @property
+    def table(self) -> McsTable:
+        """The link's MCS."""
+        return self.model.table
+
+    def report(self, csi: Csi) -> None:
+        """Take the receiver's latest report; one without ``seq`` is dated to the last block sent."""
+        report(self._links, self._row, csi.snr_db)
+        self._measured_at = (self._next_seq - 1) & MAX_SEQ if csi.seq is None else csi.seq
+
+    def select(self, bits: int | None = None, seq: int | None = None) -> Decision:
+        """Choose the MCS of the next block.
+
+        Args:
+            bits: its information bits; None for the table's reference length.
+            seq: its sequence number, 0 to `MAX_SEQ`; None counts on from the last one.
+
+        Raises:
+            ValueError: ``seq`` is out of range.
+        """
+        seq = self._next_seq if seq is None else seq
+        if not 0 <= seq <= MAX_SEQ:
+            raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
+        self._next_seq = (seq + 1) & MAX_SEQ
+        length, gain = self._of_length(bits)
+        model = self.model
+        mcs = link_kernel.select(
+            self._links,
+            self._row,
+            model.rows,
+            model.policy,
+            model.net,
+            gain,
+            self._age(seq),
+            length,
+            self._work,
+        )
+        self.pending.add(seq, self._links["sent"][self._row].copy())
+        return Decision(seq, mcs, self._work.item(N_EXPERTS, mcs))
+
+    def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
+        """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
+
+        Only first transmissions (``attempt`` 0) teach anything; later ones are accepted and left alone.
+        """
+        if attempt > 0:
+            return True
+        sent = self.pending.pop(seq)
+        if sent is None:
+            return False
+        model, age = self.model, self._age(self._next_seq)
+        link_kernel.outcome(
+            self._links, self._row, model.rows, model.policy, model.net, sent, 0.0 if ack else 1.0, age
+        )
+        return True
+
+    def bler(self) -> np.ndarray:
+        """BLER of every MCS as it was predicted for the last block, ``(n_mcs,)``."""
+        return self._work[N_EXPERTS].copy()
+
+    def status(self) -> LinkStatus:
+        """What the link believes at the moment."""
+        link = self._links[self._row]
+        reported = bool(link["seen"] > 0)
+        votes = np.where([reported, True, True], link["vote"], 0.0)
+        total = float(votes.sum()) or 1.0
+        told = votes[TOLD] > votes[BLIND] if votes[NET] > 0.5 * total else int(votes.argmax()) != BLIND
+        which = TOLD if reported and told else BLIND
+        centre = float(link["centre_db"][which])
+        origin = float(link["reports"][0]) if which == TOLD else self.model.middle_db
+        broken = np.flatnonzero(link["broken"][: len(self.table)] > _BROKEN)
+        return LinkStatus(
+            expert=EXPERTS[int(votes.argmax())],
+            votes={name: float(vote) / total for name, vote in zip(EXPERTS, votes, strict=True)},
+            sinr_db=origin + centre,
+            offset_db=float(link["centre_db"][TOLD]) if reported else None,
+            width_db=float(link["width_db"][which]),
+            loss=float(link["loss"][which]),
+            broken=tuple(int(mcs) for mcs in broken),
+        )
+
+    def snapshot(self) -> np.ndarray:
+        """All that the link has learnt, as a copy: one record of `record.LINK`, ``(1,)``. The blocks that
+        wait for feedback are not in it."""
+        return self._links[self._row : self._row + 1].copy()
+
+    def restore(self, record: np.ndarray) -> None:
+        """Go on from where `snapshot` was taken.
+
+        Raises:
+            ValueError: it is of another type than `record.LINK`, or a number in it is out of range.
+        """
+        check_record(record)
+        self._links[self._row] = record[0]
+
+    def _age(self, seq: int) -> float:
+        if self._measured_at is None:
+            return 1.0
+        # Numbers wrap: a report is dated before or after the block, whichever is nearer.
+        return float(max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1))
+
+    def _of_length(self, bits: int | None) -> tuple[float, np.ndarray]:
+        found = self._lengths.get(bits)
+        if found is None:
+            if len(self._lengths) >= _LENGTHS:
+                self._lengths.clear()
+            table = self.model.table
+            found = float(table.length_logit(bits)), np.asarray(table.goodput_if_acked(bits), float)
+            self._lengths[bits] = found
+        return found
+
+
+def check_record(record: np.ndarray) -> None:
+    """Refuse a snapshot that would not be a link.
+
+    Raises:
+        ValueError: it is of another type than `record.LINK`, or a number in it is out of range.
+    """
+    if not isinstance(record, np.ndarray) or record.dtype != LINK or record.shape != (1,):
+        raise ValueError("the link's state is not of this version's kind")
+    for name in LINK.names or ():
+        if not np.isfinite(record[name]).all() and name != "sent":
+            raise ValueError(f"the link's state is not finite: {name}")
+    one = record[0]
+    inside = (
+        (one["weights"] >= 0).all() and (one["vote"] >= 0).all() and 0 < one["vote"].sum() < 2
+        and (one["first"] >= 0).all() and (one["first"] <= one["last"]).all()
+        and (one["last"] < one["weights"].shape[-1]).all()
+        and (one["broken"] >= 0).all() and (one["broken"] <= 1).all()
+        and min(one["seen"], one["blocks"], one["outcomes"], one["idle"]) >= 0
+    )  # fmt: skip
+    if not inside:
+        raise ValueError("the link's state is out of range")
+
+
+def make_link(
+    model: str | os.PathLike | LinkModel = "amc",
+    objective: str = "goodput",
+    bler_target: float = 0.1,
+    table: str | McsTable | None = None,
+) -> Link:
+    """A complete link adapter.
+
+    Args:
+        model: name of a shipped model (`link_files.shipped_models`), path of a model file, or a `LinkModel`.
+        objective: ``"goodput"`` maximises it; ``"target"`` does so while the share of first transmissions
+            that fail stays at ``bler_target`` or below in the long run.
+        bler_target: inside (0, 1): of the objective ``"target"``.
+        table: MCS table for which no network was trained (`McsTable`, or a name for `McsTable.named`): the
+            beliefs alone decide, from the first block on. Not with a model of another name than "amc".
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such model, or an argument is out of range.
+    """
+    policy = SelectionPolicy(objective, bler_target)
+    if table is not None:
+        known = McsTable.named(table) if isinstance(table, str) else table
+        return Link(LinkModel(known, None, policy))
+    found = model if isinstance(model, LinkModel) else load_model(model)
+    return Link(found if found.selection == policy else LinkModel(found.table, found.net, policy))

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+r"""A link's three verbs, compiled: report, select, outcome. Nothing here allocates without bound or waits.
+
+The experts of the *vote* are the network, the belief that is told the reports, and the belief that is blind
+to them. The mixture of their BLERs decides,
+
+    p(m) = broken_m BROKEN_BLER + (1 - broken_m) sum_e vote_e p_e(m)
+
+and the votes follow the log loss of the MCS that was sent by fixed share (Herbster and Warmuth 1998): after
+an outcome ``vote_e <- (1 - a) vote_e P_e / sum + a / 3``. For any sequence of outcomes the mixture's log loss
+exceeds that of the best expert in each of ``k + 1`` stretches of ``T`` blocks by at most
+
+    ln(1 / first vote) + k ln(3 / a) + (T - 1 - k) ln(1 / (1 - a)) nats.
+
+It speaks of the log loss at the MCS that were sent, not of goodput.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from . import belief, network
+from . import features as ft
+from .belief import BROKEN_BLER, MATRIX, N_STEPS, NEGLIGIBLE, VECTOR, sigmoid
+from .compiled import compiler
+from .record import (
+    ANCHOR,
+    BLER,
+    BLIND,
+    BLIND_BLER,
+    EXPLORE_BLIND,
+    EXPLORE_TOLD,
+    HIDDEN,
+    LENGTH,
+    LINKS,
+    MCS,
+    MIDDLE_DB,
+    MOST_ROBUST,
+    N_EXPERTS,
+    N_INPUTS,
+    N_SPREADS,
+    NET,
+    NET_BLER,
+    PRICE_UNIT,
+    REFERENCE,
+    SHARE,
+    SLOPE,
+    SLOPE_LOGIT,
+    STEP_DB,
+    TARGET,
+    THRESHOLD,
+    TOLD,
+    TOLD_BLER,
+)  # fmt: skip
+from .selection import HOPELESS, LARGEST_PRICE, PRICE_STEP
+
+VOTE_SHARE = 0.005
+"""Of the votes, what is dealt out anew after every outcome."""
+FIRST_VOTE = (0.15, 0.05, 0.8)
+_HEARD = 2e-3  # an expert with less is asked about the MCS that is sent, not about all
+
+WEIGHTS = network.WEIGHTS
+_compiled = compiler(
+    "record", "belief", "network", "features", "selection", "predictor", fastmath={"contract", "nsz"}
+)
+_ENTROPY = np.array(
+    [0.0] + [-p * math.log(p) - (1 - p) * math.log(1 - p) for p in np.arange(1, 512) / 512] + [0.0]
+)
+
+
+@_compiled(numba.float64(numba.float64))
+def entropy(p: float) -> float:
+    """Of an outcome of this probability, in nats; from a table."""
+    return _ENTROPY[int(min(max(p, 0.0), 1.0) * 512.0 + 0.5)]
+
+
+@_compiled(numba.void(LINKS, numba.int64, VECTOR, WEIGHTS))
+def begin(links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray) -> None:
+    """A fresh link. Without a network (``net`` is empty) the beliefs decide."""
+    link = links[row]
+    for i in range(len(link.broken)):
+        link.broken[i] = belief.BROKEN_PRIOR
+    for i in range(HIDDEN):
+        link.hidden[i] = 0.0
+    for i in range(N_EXPERTS):
+        link.vote[i] = FIRST_VOTE[i]
+    if net.size == 0:
+        link.vote[NET] = 0.0
+        link.vote[TOLD] = 0.75
+        link.vote[BLIND] = 0.25
+    link.seen, link.fresh, link.waiting, link.idle, link.blocks, link.outcomes = 0, 0, 0, 0, 0, 0
+    link.fast, link.slow, link.price = 0.0, 0.0, 0.0
+    belief.begin(links, row, TOLD, policy)
+    belief.begin(links, row, BLIND, policy)
+
+
+@_compiled(numba.void(LINKS, numba.int64, VECTOR, WEIGHTS, numba.float64, numba.float64, WEIGHTS))
+def advance(
+    links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray, age: float, length: float, x: np.ndarray
+) -> None:
+    """Let the network read what is new; leaves the standardised inputs in ``x``."""
+    network.read(links, row, policy, age, length, x)
+    for i in range(N_INPUTS):
+        links[row].inputs[i] = x[i]
+    network.standardise(net, x)
+    network.step(links, row, net, x)
+
+
+@_compiled(
+    numba.void(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64, MATRIX)
+)
+def weigh(
+    links: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    net: np.ndarray,
+    gain: np.ndarray,
+    age: float,
+    length: float,
+    work: np.ndarray,
+) -> None:
+    """BLER of every MCS: of each expert in ``work``'s rows, of the mixture in row ``N_EXPERTS``."""
+    link, n = links[row], table.shape[1]
+    seen = link.seen > 0
+    at = network.anchor(links, row, policy)
+    if net.size:
+        x = np.empty(N_INPUTS, np.float32)
+        advance(links, row, policy, net, age, length, x)
+        network.predict(links, row, net, x, table, policy, at, length, work[NET])
+    told, blind, by_net = link.vote[TOLD], link.vote[BLIND], link.vote[NET]
+    if not seen:
+        told = 0.0
+    for m in range(n):
+        p = by_net * work[NET, m] if by_net > 0.0 else 0.0
+        if told > _HEARD:
+            work[TOLD, m] = belief.bler(links, row, TOLD, table, policy, m, link.reports[0], length)
+            p += told * work[TOLD, m]
+        if blind > _HEARD:
+            work[BLIND, m] = belief.bler(links, row, BLIND, table, policy, m, policy[MIDDLE_DB], length)
+            p += blind * work[BLIND, m]
+        heard = by_net + (told if told > _HEARD else 0.0) + (blind if blind > _HEARD else 0.0)
+        p = p / heard if heard > 0.0 else 0.5
+        b = float(link.broken[m])
+        work[N_EXPERTS, m] = min(max(b * BROKEN_BLER + (1.0 - b) * p, 1e-6), 1.0 - 1e-6)
+
+
+@_compiled(
+    numba.float64(LINKS, numba.int64, numba.int64, MATRIX, VECTOR, numba.int64, numba.float64, numba.float64)
+)
+def information(
+    links: np.ndarray,
+    row: int,
+    which: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    mcs: int,
+    reference_db: float,
+    length: float,
+) -> float:
+    """What the outcome of a block at this MCS would tell about a belief's offset, in nats."""
+    link = links[row]
+    arrives, step, slope = link.arrives, policy[STEP_DB], table[SLOPE, mcs]
+    needed = table[THRESHOLD, mcs] + slope * length - reference_db
+    left = max(1.0 - link.loss[which], 0.1)
+    mean, each = 0.0, 0.0
+    for s in range(N_SPREADS):
+        inverse = 1.0 / belief.scale(slope, belief.STRAY_DB[s])
+        for i in range(link.first[which], link.last[which] + 1):
+            weight = arrives[which, s, i] / left
+            if weight > NEGLIGIBLE:
+                ack = left * sigmoid(((i - N_STEPS // 2) * step - needed) * inverse)
+                mean += weight * ack
+                each += weight * entropy(ack)
+    return max(entropy(mean) - each, 0.0)
+
+
+@_compiled(numba.int64(LINKS, numba.int64, MATRIX, VECTOR, VECTOR, numba.float64, MATRIX))
+def choose(
+    links: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    gain: np.ndarray,
+    length: float,
+    work: np.ndarray,
+) -> int:
+    """The MCS of the largest expected goodput, less the price of a failure, plus what is worth knowing."""
+    link, n = links[row], table.shape[1]
+    largest, lowest = 0.0, math.inf
+    for m in range(n):
+        largest = max(largest, gain[m] * (1.0 - work[N_EXPERTS, m]))
+        lowest = min(lowest, work[N_EXPERTS, m])
+    if lowest >= HOPELESS:
+        return int(policy[MOST_ROBUST])
+    best, most = 0, -math.inf
+    which = BLIND if link.seen == 0 else TOLD
+    reference = policy[MIDDLE_DB] if link.seen == 0 else link.reports[0]
+    curious = policy[EXPLORE_BLIND] if link.seen == 0 else policy[EXPLORE_TOLD]
+    for m in range(n):
+        p = work[N_EXPERTS, m]
+        value = gain[m] - p * (gain[m] + link.price)
+        # An MCS of half the best goodput is not worth its information.
+        if curious > 0.0 and gain[m] * (1.0 - p) > 0.3 * largest:
+            value += curious * largest * information(links, row, which, table, policy, m, reference, length)
+        if value > most:
+            best, most = m, value
+    return best
+
+
+@_compiled(numba.void(LINKS, numba.int64, MATRIX, VECTOR, numba.int64, numba.float64, MATRIX))
+def note(
+    links: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    mcs: int,
+    length: float,
+    work: np.ndarray,
+) -> None:
+    """Write down in ``links[row].sent`` that a block goes out at this MCS."""
+    link = links[row]
+    sent, seen = link.sent, link.seen > 0
+    at = network.anchor(links, row, policy)
+    sent[MCS], sent[LENGTH], sent[ANCHOR] = mcs, length, at
+    sent[REFERENCE] = link.reports[0] if seen else math.nan
+    blind = work[BLIND, mcs]
+    if not link.vote[BLIND] > _HEARD:
+        blind = belief.bler(links, row, BLIND, table, policy, mcs, policy[MIDDLE_DB], length)
+    told = math.nan
+    if seen:
+        told = work[TOLD, mcs]
+        if not link.vote[TOLD] > _HEARD:
+            told = belief.bler(links, row, TOLD, table, policy, mcs, link.reports[0], length)
+    sent[TOLD_BLER], sent[BLIND_BLER] = told, blind
+    sent[NET_BLER] = work[NET, mcs] if link.vote[NET] > 0.0 else math.nan
+    sent[BLER] = work[N_EXPERTS, mcs]
+    sent[SLOPE_LOGIT] = float(link.blocks)
+    link.blocks += 1
+    link.idle += 1
+
+
+@_compiled(
+    numba.int64(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64, MATRIX)
+)
+def select(
+    links: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    net: np.ndarray,
+    gain: np.ndarray,
+    age: float,
+    length: float,
+    work: np.ndarray,
+) -> int:
+    """Choose the MCS of the coming block; notes in ``links[row].sent`` what `outcome` wants back.
+
+    Args:
+        gain: `McsTable.goodput_if_acked` of the block, ``(n_mcs,)``.
+        age: of the last report in blocks, 1 or more.
+        length: `McsTable.length_logit` of the block.
+        work: ``(N_EXPERTS + 1, n_mcs)``; its last row holds every MCS's BLER afterwards.
+    """
+    weigh(links, row, table, policy, net, gain, age, length, work)
+    mcs = choose(links, row, table, policy, gain, length, work)
+    note(links, row, table, policy, mcs, length, work)
+    return mcs
+
+
+@_compiled(numba.void(LINKS, numba.int64, VECTOR, VECTOR, numba.float64))
+def vote(links: np.ndarray, row: int, policy: np.ndarray, sent: np.ndarray, nack: float) -> None:
+    """Fixed share on the log loss of what was sent; an expert that said nothing keeps its vote."""
+    votes = links[row].vote
+    total, spoke, alive = 0.0, 0.0, 0
+    for e in range(N_EXPERTS):
+        p = sent[TOLD_BLER + e]
+        if not math.isnan(p):
+            p = min(max(p, 1e-6), 1.0 - 1e-6)
+            spoke += votes[e]
+            votes[e] *= p if nack > 0.5 else 1.0 - p
+            total += votes[e]
+            alive += 1
+    if not total > 0.0:
+        return
+    for e in range(N_EXPERTS):
+        if not math.isnan(sent[TOLD_BLER + e]):
+            votes[e] = spoke * ((1.0 - policy[SHARE]) * votes[e] / total + policy[SHARE] / alive)
+
+
+@_compiled(numba.void(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64))
+def outcome(
+    links: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    net: np.ndarray,
+    sent: np.ndarray,
+    nack: float,
+    age: float,
+) -> None:
+    """Take the outcome (1.0 for NACK) of a first transmission of which `select` noted ``sent``."""
+    link = links[row]
+    mcs, length = int(sent[MCS]), sent[LENGTH]
+    fine, heard = 0.0, 0.0
+    for e in range(N_EXPERTS):
+        p = sent[TOLD_BLER + e]
+        if not math.isnan(p):
+            fine += link.vote[e] * p
+            heard += link.vote[e]
+    fine = fine / heard if heard > 0.0 else 0.5
+    vote(links, row, policy, sent, nack)
+    blocks = link.idle
+    link.idle = 0
+    if not math.isnan(sent[REFERENCE]):
+        belief.outcome(links, row, TOLD, table, policy, mcs, sent[REFERENCE], length, nack, blocks)
+    belief.outcome(links, row, BLIND, table, policy, mcs, policy[MIDDLE_DB], length, nack, blocks)
+    belief.mask(links, row, mcs, fine, nack)
+
+    short = (table[THRESHOLD, mcs] - sent[ANCHOR]) / table[SLOPE, mcs] + length
+    surprise = nack - sigmoid(short)
+    link.fast += ft.FAST_GAIN * (surprise - link.fast)
+    link.slow += ft.SLOW_GAIN * (surprise - link.slow)
+    link.outcomes += 1
+    unit = policy[PRICE_UNIT]
+    if unit > 0.0:
+        link.price = min(
+            max(link.price + PRICE_STEP * unit * (nack - policy[TARGET]), 0.0), LARGEST_PRICE * unit
+        )
+    if net.size:
+        if link.waiting:  # one that the network has not read yet: it reads each by itself
+            x = np.empty(N_INPUTS, np.float32)
+            advance(links, row, policy, net, age, length, x)
+        link.waiting = 1
+        link.outcome[network.SIGN] = 2.0 * nack - 1.0
+        link.outcome[network.MARGIN] = table[THRESHOLD, mcs] - sent[ANCHOR]
+        link.outcome[network.SURPRISE] = nack - sent[BLER]
+        link.outcome[network.OUTCOME_THRESHOLD] = table[THRESHOLD, mcs]
+        link.outcome[network.OUTCOME_BLOCK] = sent[SLOPE_LOGIT]

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model: an MCS table, and a network that was trained for it, as the compiled functions read them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from . import belief, link_kernel, network
+from .mcs import McsTable
+from .record import (
+    EXPLORE_BLIND,
+    HIGH_DB,
+    JUMP,
+    LINK,
+    LOW_DB,
+    MIDDLE_DB,
+    MOST_ROBUST,
+    N_ORDERS,
+    N_POLICY,
+    N_STEPS,
+    PRICE_UNIT,
+    SHARE,
+    STEP_DB,
+    SWITCH,
+    TARGET,
+)  # fmt: skip
+from .selection import SelectionPolicy
+
+_BELOW_DB, _ABOVE_DB = 6.0, 8.0  # of the table's lowest and highest threshold, where a blind link may be
+CURIOSITY = 0.2  # goodput, in units of the largest, that a nat about the SINR is worth to a blind link
+
+
+class LinkModel:
+    """What all links of a table share.
+
+    Args:
+        table: the links' MCS.
+        net: `network.size` weights, float32; None or empty for the beliefs alone.
+        policy: what to maximise.
+
+    Attributes:
+        rows: what depends on the MCS alone, ``(N_ROWS, n_mcs)``.
+        policy: one vector, see `record`.
+        net: the network's weights.
+        ladder: MCS in the order of rising efficiency.
+
+    Raises:
+        ValueError: the network is for another number of modulation orders.
+    """
+
+    def __init__(
+        self, table: McsTable, net: np.ndarray | None = None, policy: SelectionPolicy | None = None
+    ) -> None:
+        self.table = table
+        self.selection = policy or SelectionPolicy()
+        self.net = np.zeros(0, np.float32) if net is None else np.ascontiguousarray(net, np.float32)
+        wanted = network.size(len(table.orders))
+        if self.net.size not in (0, wanted):
+            raise ValueError(f"a network of {self.net.size} weights: table {table.name!r} needs {wanted}")
+        self.rows = np.array(
+            [table.threshold, table.slope, table.above_middle_db, table.order_of, table.spectral_efficiency],
+            float,
+        )
+        low, high = table.threshold.min() - _BELOW_DB, table.threshold.max() + _ABOVE_DB
+        step, middle = max(0.5, (high - low + 6.0) / (N_STEPS - 1)), (low + high) / 2
+        vector = np.zeros(N_POLICY + 2 * N_STEPS)
+        vector[TARGET] = self.selection.bler_target
+        largest = float(table.goodput_if_acked().max())
+        vector[PRICE_UNIT] = largest if self.selection.objective == "target" else 0.0
+        vector[EXPLORE_BLIND], vector[MOST_ROBUST], vector[N_ORDERS] = (
+            CURIOSITY,
+            table.most_robust,
+            len(table.orders),
+        )
+        vector[STEP_DB], vector[MIDDLE_DB], vector[LOW_DB], vector[HIGH_DB] = step, middle, low, high
+        vector[JUMP], vector[SWITCH], vector[SHARE] = (
+            belief.JUMP_SHARE,
+            belief.SWITCH_SHARE,
+            link_kernel.VOTE_SHARE,
+        )
+        vector[N_POLICY:] = belief.prior(step, middle, low, high).ravel()
+        self.policy = vector
+        self.ladder = np.asarray(table.by_efficiency, np.int64)
+
+    @property
+    def middle_db(self) -> float:
+        """What the blind belief's offsets are from, in dB."""
+        return float(self.policy[MIDDLE_DB])
+
+    @cached_property
+    def gain(self) -> np.ndarray:
+        """Goodput of an ACKed block of the reference length, ``(n_mcs,)``."""
+        return np.asarray(self.table.goodput_if_acked(), float)
+
+    def gains(self, length_logit: np.ndarray) -> np.ndarray:
+        """Goodput of ACKed blocks of these lengths, ``(n_blocks, n_mcs)``; one row where all are alike."""
+        lengths = np.asarray(length_logit)
+        if not np.ptp(lengths):
+            lengths = lengths[:1]
+        bits = np.exp(lengths) * self.table.reference_bits
+        gains = bits[:, None] / (self.table.overhead_symbols + bits[:, None] / self.table.spectral_efficiency)
+        return np.ascontiguousarray(gains, float)
+
+    def links(self, n: int) -> np.ndarray:
+        """Fresh records of so many links."""
+        links = np.zeros(n, LINK)
+        for row in range(n):
+            link_kernel.begin(links, row, self.policy, self.net)
+        return links
