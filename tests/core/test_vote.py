@@ -112,7 +112,7 @@ def test_a_link_goes_on_where_its_snapshot_was_taken(rng):
             adapter.feedback(500, True)
 
 
-@pytest.mark.parametrize("spoil", ["dtype", "nan", "negative", "place"])
+@pytest.mark.parametrize("spoil", ["dtype", "nan", "negative", "vote"])
 def test_a_snapshot_that_is_no_link_is_refused(spoil):
     link = make_link(table=TABLE)
     record = link.snapshot()
@@ -123,6 +123,6 @@ def test_a_snapshot_that_is_no_link_is_refused(spoil):
     elif spoil == "negative":
         record["weights"][0, 0, 0, 0, 0] = -1.0
     else:
-        record["last"][0, 0] = 10_000
+        record["vote"] = 0.0
     with pytest.raises(ValueError, match="the link's state"):
         link.restore(record)

@@ -56,7 +56,7 @@ PRIOR_SCALE_DB = 1.5  # of the Cauchy law: half of all receivers report within t
 JUMP_SHARE = 0.004  # of the weight, that returns to the prior of d, per outcome
 SWITCH_SHARE = 0.01  # and to the prior of mode and floor
 BROKEN_BLER, BROKEN_PRIOR, MEND = 0.97, 2e-3, 5e-4
-NEGLIGIBLE = 1e-5  # grid points with less weight are not asked
+WIDE = 8.0  # logits from here on are all the same: 3e-4 from 0 or 1
 
 VECTOR = numba.float64[::1]
 MATRIX = numba.float64[:, ::1]
@@ -143,12 +143,12 @@ def settle(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
         square += w * d * d
         for s in range(N_SPREADS):
             arrives[which, s, i] *= norm
-    first, last = 0, N_STEPS - 1
-    while first < last and all_of[first] < NEGLIGIBLE:
-        first += 1
-    while last > first and all_of[last] < NEGLIGIBLE:
-        last -= 1
-    link.first[which], link.last[which] = first, last
+    for s in range(N_SPREADS):
+        so_far = 0.0
+        link.above[which, s, N_STEPS] = 0.0
+        for i in range(N_STEPS - 1, -1, -1):
+            so_far += arrives[which, s, i]
+            link.above[which, s, i] = so_far
     link.loss[which] = loss * norm
     link.centre_db[which] = centre
     link.width_db[which] = math.sqrt(max(square - centre * centre, 0.0))
@@ -163,6 +163,15 @@ def begin(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
             for i in range(N_STEPS):
                 weights[which, r, f, i] = _KIND_PRIOR[r, f] * policy[start + i]
     settle(links, row, which, policy)
+
+
+@_compiled(numba.types.UniTuple(numba.int64, 2)(numba.float64, numba.float64, numba.float64))
+def window(needed_db: float, width_db: float, step_db: float) -> tuple[int, int]:
+    """Steps of the grid, first and one after the last, between certain failure and certain success."""
+    middle, reach = needed_db / step_db + N_STEPS // 2, WIDE * width_db / step_db
+    first = math.ceil(min(max(middle - reach, 0.0), float(N_STEPS)))
+    last = math.ceil(min(max(middle + reach, 0.0), float(N_STEPS)))
+    return first, last
 
 
 @_compiled(
@@ -180,15 +189,15 @@ def bler(
 ) -> float:
     """Predicted BLER of one MCS, were it not broken."""
     link = links[row]
-    arrives, step, slope = link.arrives, policy[STEP_DB], table[SLOPE, mcs]
+    step, slope = policy[STEP_DB], table[SLOPE, mcs]
     needed = table[THRESHOLD, mcs] + slope * length_logit - reference_db
     ack = 0.0
     for s in range(N_SPREADS):
-        inverse = 1.0 / scale(slope, STRAY_DB[s])
-        for i in range(link.first[which], link.last[which] + 1):
-            weight = arrives[which, s, i]
-            if weight > NEGLIGIBLE:
-                ack += weight * sigmoid(((i - N_STEPS // 2) * step - needed) * inverse)
+        width = scale(slope, STRAY_DB[s])
+        first, last = window(needed, width, step)
+        ack += link.above[which, s, last]
+        for i in range(first, last):
+            ack += link.arrives[which, s, i] * sigmoid(((i - N_STEPS // 2) * step - needed) / width)
     return min(max(1.0 - ack, 1e-6), 1.0 - 1e-6)
 
 

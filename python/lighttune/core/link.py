@@ -223,8 +223,7 @@ def check_record(record: np.ndarray) -> None:
     one = record[0]
     inside = (
         (one["weights"] >= 0).all() and (one["vote"] >= 0).all() and 0 < one["vote"].sum() < 2
-        and (one["first"] >= 0).all() and (one["first"] <= one["last"]).all()
-        and (one["last"] < one["weights"].shape[-1]).all()
+        and (one["arrives"] >= 0).all() and (one["above"] >= 0).all()
         and (one["broken"] >= 0).all() and (one["broken"] <= 1).all()
         and min(one["seen"], one["blocks"], one["outcomes"], one["idle"]) >= 0
     )  # fmt: skip

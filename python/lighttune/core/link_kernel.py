@@ -24,7 +24,7 @@ import numpy as np
 
 from . import belief, network
 from . import features as ft
-from .belief import BROKEN_BLER, MATRIX, N_STEPS, NEGLIGIBLE, VECTOR, sigmoid
+from .belief import BROKEN_BLER, MATRIX, N_STEPS, VECTOR, sigmoid
 from .compiled import compiler
 from .record import (
     ANCHOR,
@@ -163,18 +163,21 @@ def information(
 ) -> float:
     """What the outcome of a block at this MCS would tell about a belief's offset, in nats."""
     link = links[row]
-    arrives, step, slope = link.arrives, policy[STEP_DB], table[SLOPE, mcs]
+    step, slope = policy[STEP_DB], table[SLOPE, mcs]
     needed = table[THRESHOLD, mcs] + slope * length - reference_db
     left = max(1.0 - link.loss[which], 0.1)
     mean, each = 0.0, 0.0
     for s in range(N_SPREADS):
-        inverse = 1.0 / belief.scale(slope, belief.STRAY_DB[s])
-        for i in range(link.first[which], link.last[which] + 1):
-            weight = arrives[which, s, i] / left
-            if weight > NEGLIGIBLE:
-                ack = left * sigmoid(((i - N_STEPS // 2) * step - needed) * inverse)
-                mean += weight * ack
-                each += weight * entropy(ack)
+        width = belief.scale(slope, belief.STRAY_DB[s])
+        first, last = belief.window(needed, width, step)
+        certain = link.above[which, s, last]
+        mean += certain
+        each += certain / left * entropy(left)
+        for i in range(first, last):
+            weight = link.arrives[which, s, i] / left
+            ack = left * sigmoid(((i - N_STEPS // 2) * step - needed) / width)
+            mean += weight * ack
+            each += weight * entropy(ack)
     return max(entropy(mean) - each, 0.0)
 
 

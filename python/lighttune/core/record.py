@@ -43,8 +43,7 @@ LINK = np.dtype(
         # The beliefs: with reports, and without.
         ("weights", "f4", (2, N_MODES, N_LOSSES, N_STEPS)),
         ("arrives", "f8", (2, N_SPREADS, N_STEPS)),  # weight times the share that is not lost at any SINR
-        ("first", "i8", (2,)),  # where `arrives` begins and ends to matter
-        ("last", "i8", (2,)),
+        ("above", "f8", (2, N_SPREADS, N_STEPS + 1)),  # the sum of that from each step on
         ("centre_db", "f8", (2,)),
         ("width_db", "f8", (2,)),
         ("loss", "f8", (2,)),
@@ -64,7 +63,7 @@ LINK = np.dtype(
     ],
     align=True,
 )
-"""A link's record: some 27 KB."""
+"""A link's record: 28 KiB, most of it the beliefs' grid."""
 
 LINKS = numba.from_dtype(LINK)[::1]
 """Of the compiled functions' first argument."""

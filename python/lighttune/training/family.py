@@ -83,10 +83,27 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
 def draw_scripts(rng: np.random.Generator, table: McsTable, n_blocks: int) -> list[Script]:
     """`GROUP` links of the family, one block per slot."""
     world = realise("family", draw_recipe(rng), table, int(rng.integers(2**63)), GROUP, n_blocks)
-    return [_script(rng, world, link) for link in range(GROUP)]
+    return [_plain(rng, world, link) if link % 2 else _script(rng, world, link) for link in range(GROUP)]
+
+
+def _plain(rng: np.random.Generator, world: World, link: int) -> Script:
+    """A link whose reports and verdicts all come, as most do."""
+    n = world.n_slots
+    measured_at = world.measured_at[link]
+    new = np.diff(measured_at, prepend=-1) > 0
+    return Script(
+        bler=np.ascontiguousarray(world.bler_of_link(link), np.float32),
+        draws=rng.random(n, np.float32),
+        report_db=np.where(new, world.reported_db[link], np.nan).astype(np.float32),
+        age=np.maximum(np.arange(n) - measured_at, 1).astype(float),
+        due=np.arange(n) + 1,
+        length=np.zeros(n),
+        away=_explore(rng, n, len(world.table)),
+    )
 
 
 def _script(rng: np.random.Generator, world: World, link: int) -> Script:
+    """A link to which anything may happen."""
     n, table = world.n_slots, world.table
     length = _lengths(rng, n)
     bler = _told_bler(rng, world, link, length)
