@@ -46,7 +46,10 @@ ALONE_SETTINGS = tuple(OLLA_SETTINGS[place] for place in (1, 3, 6))
 """The three that stand beside SALAD where nothing is reported."""
 
 _BEYOND_DB = 3.0  # an estimate that goes further beyond the table's thresholds learns nothing more
-_OFFSETS_DB = (-40.0, 10.0)  # wide enough for any wrong report; up no further than OLLA's default: it winds up
+_OFFSETS_DB = (
+    -40.0,
+    10.0,
+)  # wide enough for any wrong report; up no further than OLLA's default: it winds up
 
 
 def tuned_olla(table: McsTable, setting: dict, reported: bool = True) -> Olla:
