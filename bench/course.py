@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to one link, slot by slot, drawn before any adapter is driven through it: common random numbers.
+"""What happens to one link, slot by slot, drawn before any adapter is driven through it (common random
+numbers).
 
 `link_at` draws a plain link; every other function takes a course and returns one in which something else goes
 wrong. They combine: ``told_late(reports_off(link_at(table, rng, snr_db), 4.0), 50)``.
@@ -30,7 +31,8 @@ class Course:
         snr_db: true SINR, ``(n,)``.
         bler: chance that each HARQ attempt fails at each MCS if those before it failed, ``(attempts, n,
             n_mcs)``.
-        draws: uniform over [0, 1), ``(attempts, n)``; an attempt decodes where its draw is not below its BLER.
+        draws: uniform over [0, 1), ``(attempts, n)``; an attempt decodes where its draw is not below its
+            BLER.
         report_db: handed over before the slot's choice, in dB, ``(n,)``; NaN for none.
         measured_at: block on which that was measured, int ``(n,)``; negative where the report does not say.
         time_s: of the slot, ``(n,)``; reports carry it.
@@ -180,7 +182,7 @@ def told_only(course: Course, where: np.ndarray) -> Course:
 
 
 def told_as(course: Course, where: np.ndarray, failed: bool, decoded: bool) -> Course:
-    """Of the blocks ``where``, failed ones are told as ``failed``, decoded ones as ``decoded`` (True: ACK)."""
+    """Failed blocks among ``where`` are told as ``failed``, decoded ones as ``decoded`` (True: ACK)."""
     lie = np.array([[failed], [decoded]])
     return replace(course, told=np.where(where, lie, course.told))
 

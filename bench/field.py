@@ -225,6 +225,7 @@ def plot(results: Results, path: Path) -> None:
     axes.axvline(SHARE, color="0.5", lw=0.8, ls=":")
     axes.set_yticks(PLACES, [what.name for what in SITUATIONS], fontsize=9)
     axes.set_ylim(len(PLACES) - 0.4, -0.6)
+    axes.set_xlim(-0.05, 1.3)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("goodput over max(tuned OLLA, 0.97 of the best fixed MCS); dotted: 0.97")
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
@@ -257,8 +258,9 @@ def lines(results: Results, seeds: tuple[int, ...], slots: int, picture: Path) -
         "# In the field",
         "",
         f"One link at a time, {slots} blocks, seeds {seeds[0]} to {seeds[-1]}, over the MCS tables with",
-        "measured curves. All adapters face the same SINRs, reports, losses and draws; reports have 0.25 dB of",
-        "noise where nothing else is said. Goodput is in information bits per symbol, expected over the draws.",
+        "measured curves. All adapters face the same SINRs, reports, losses and draws; reports have 0.25 dB",
+        "of noise where nothing else is said. Goodput is in information bits per symbol, expected over the",
+        "draws.",
         "*Best fixed* is known in hindsight only. *Tuned OLLA* is the best of",
         f"{len(OLLA_SETTINGS)} settings in hindsight on these very runs, with offsets wide enough for any",
         "error of the reports and, where nothing is reported, a constant stand-in. *Over the larger*: over",
@@ -274,7 +276,7 @@ def lines(results: Results, seeds: tuple[int, ...], slots: int, picture: Path) -
     ]
     for table in TABLES:
         page += [f"## {table}", "", *common.table(head, rows(results, table)), ""]
-    return page + [
+    page += [
         "## ACK/NACK only, over the best of SALAD and three OLLAs",
         "",
         *common.table(("situation", *TABLES), alone_rows(results)),
@@ -293,6 +295,7 @@ def lines(results: Results, seeds: tuple[int, ...], slots: int, picture: Path) -
         "",
         *common.table(("frames", *TABLES), length_rows(results)),
     ]
+    return page
 
 
 if __name__ == "__main__":

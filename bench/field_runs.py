@@ -112,8 +112,8 @@ def jumps(table_name: str, seed: int, slots: int) -> dict[int, int]:
 
 
 def back_after(curve: np.ndarray, before: int) -> int:
-    """Blocks after slot ``before`` of a goodput curve until it holds `ENOUGH` of the mean before that slot, as
-    a mean over the next `BACK` blocks; all there are, if it never does."""
+    """Blocks after slot ``before`` of a goodput curve until it holds `ENOUGH` of the mean before that slot,
+    as a mean over the next `BACK` blocks; all there are, if it never does."""
     means = np.convolve(curve[before:], np.full(BACK, 1 / BACK), mode="valid")
     back = np.flatnonzero(means >= ENOUGH * curve[:before].mean())
     return int(back[0]) if back.size else len(curve) - before

@@ -42,8 +42,8 @@ def mixed_frames(table: McsTable, rng: np.random.Generator, n: int) -> list[Cour
 
 
 def _bler(table: McsTable, m: int, bits: int, path_db: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Of frames that begin at the milliseconds ``begins``: each millisecond of a frame is a block of its share
-    of the bits, and all must decode."""
+    """Of frames that begin at the milliseconds ``begins``: each millisecond of a frame is a block of its
+    share of the bits, and all must decode."""
     symbols = table.overhead_symbols + bits / table.spectral_efficiency[m]
     parts = max(int(np.ceil(1e3 * symbols / SYMBOL_RATE_HZ)), 1)
     snr_db = path_db[begins[:, None] + np.arange(parts)]
