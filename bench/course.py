@@ -39,6 +39,8 @@ class Course:
         told_at: slot before whose choice the verdict on each block arrives, int ``(n,)``; ``n`` for never.
         told: the verdict that is told of a block that failed and of one that decoded, bool ``(2, n)``.
         counted: slots whose goodput counts, bool ``(n,)``.
+        hidden: blocks whose verdict never comes if they failed, and if they decoded, bool ``(2, n)``; None
+            for none.
         bits: information bits of each block, int ``(n,)``; None for the table's reference length.
         report_needs_ack: a report arrives only if the block on which it was measured decoded.
     """
@@ -53,6 +55,7 @@ class Course:
     told_at: np.ndarray
     told: np.ndarray
     counted: np.ndarray
+    hidden: np.ndarray | None = None
     bits: np.ndarray | None = None
     report_needs_ack: bool = False
 

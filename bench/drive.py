@@ -49,6 +49,7 @@ def drive(adapter: LinkAdapter, course: Course, jammer: Jammer | None = None) ->
     # Plain lists: reading numpy scalars one by one would take longer than OLLA does.
     attempts = list(zip(course.bler.tolist(), course.draws.tolist(), strict=True))
     told = course.told.astype(int).tolist()
+    hidden = None if course.hidden is None else course.hidden.astype(int).tolist()
     bits: list[int | None] = [None] * n if course.bits is None else course.bits.tolist()
     ack, last, mcs, bler, lost = [False] * n, [0] * n, [0] * n, [0.0] * n, [0.0] * n
     for slot in range(n):
@@ -56,6 +57,8 @@ def drive(adapter: LinkAdapter, course: Course, jammer: Jammer | None = None) ->
         if csi is not None and (not course.report_needs_ack or csi.seq is None or ack[csi.seq]):
             adapter.report(csi)
         for seq in due[slot]:
+            if hidden is not None and hidden[ack[seq]][seq]:
+                continue
             adapter.feedback(seq, bool(told[ack[seq]][seq]), last[seq])
         decision = adapter.select(bits[slot], slot)
         mcs[slot], bler[slot] = sent, _ = decision.mcs, decision.bler
