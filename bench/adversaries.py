@@ -145,9 +145,9 @@ def lines(results: Results, seeds: tuple[int, ...], effort: Effort, picture: Pat
         f"the lowest goodput over OLLA at its defaults ({effort.runs} runs of {effort.slots} blocks each).",
         f"The worst {KEPT} of a family ran again over {effort.final_slots} blocks, and the worst of these",
         f"over as many on the fresh seeds {seeds[0]} to {seeds[-1]}: these are the figures. Both adapters",
-        "face the same channel and draws; reactive jammers see the MCS that is sent. Goodput in information bits",
-        f"per symbol, expected over the draws; where OLLA carries less than {100 * LEAST:g} % of the largest",
-        "goodput, that much stands in its place. Intervals: 95 % over seeds. Written by",
+        "face the same channel and draws; reactive jammers see the MCS that is sent. Goodput in information",
+        f"bits per symbol, expected over the draws; where OLLA carries less than {100 * LEAST:g} % of the",
+        "largest goodput, that much stands in its place. Intervals: 95 % over seeds. Written by",
         "`bench/adversaries.py`.",
         "",
         *common.table(
