@@ -26,7 +26,7 @@ from field_results import SHARE, Results
 from protocol import FIELD_TEST_SEEDS, FIELD_VALIDATION_SEEDS
 from situations import MIXED, SITUATIONS
 
-SLOTS, GRID_SLOTS, SHORT_SLOTS = 2000, 1500, 400
+SLOTS, GRID_SLOTS, SHORT_SLOTS = 2000, 1500, 240
 GRID_SEEDS = 2  # of those of the situations: a grid has some 25 links of each
 ERRORS_DB = (0.0, -3.0, 3.0)
 PLACES = range(len(SITUATIONS))
