@@ -17,6 +17,7 @@ from situations import JUMPS, SITUATIONS, jumps_at, reports_jump
 
 GRID_STEP_DB = 1.0
 SETTLED = 300  # blocks after which wrong reports must have been learned
+JUMP_DRAWS = 4  # of two links each: a mean over fewer is not back for chance alone
 BACK = 20  # blocks over which goodput is back, if it is back
 ENOUGH = 0.95  # of the goodput before
 
@@ -100,7 +101,7 @@ def jumps(table_name: str, seed: int, slots: int) -> dict[int, int]:
     before, after = stretch // 4, 3 * stretch // 4
     curves: dict[int, list[np.ndarray]] = {1: [], -1: []}
     rng = stream(seed, table, len(SITUATIONS) + 1)
-    for course in (*reports_jump(table, rng, slots), *reports_jump(table, rng, slots)):
+    for course in (link for _ in range(JUMP_DRAWS) for link in reports_jump(table, rng, slots)):
         own = drive(make_adapter(table_name), course)
         worth = course.gain * (1 - course.bler[0])
         relative = worth[np.arange(slots), own.mcs] / worth.max(axis=1)
