@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 BIN := .venv/bin
 
 # In this order: the peers' settings are read by the others.
-SIMULATED := peers search worlds trigger ablation convergence retraining
+SIMULATED := peers search worlds trigger ablation convergence retraining field adversaries
 
 .PHONY: help setup demo test lint fuzz restarts soak lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
 
@@ -28,7 +28,7 @@ lint: setup
 	$(BIN)/ruff format --check python tests bench tools
 	$(BIN)/mypy
 
-bench: setup ## regenerate the tables and plots of docs/results, but for linkgym's (some 45 minutes)
+bench: setup ## regenerate the tables and plots of docs/results, but for linkgym's (some 65 minutes)
 	$(BIN)/python bench/modem_figures.py
 	$(foreach name,$(SIMULATED),OMP_NUM_THREADS=1 $(BIN)/python bench/$(name).py &&) true
 

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 TRAINING_SEED = 1
 VALIDATION_SEEDS = (2001, 2002, 2003, 2004)
 TEST_SEEDS = (9001, 9002, 9003, 9004, 9005, 9006, 9007, 9008)
+FIELD_VALIDATION_SEEDS = (12001, 12002, 12003, 12004)  # of `bench/field.py`: what the core is chosen on
+FIELD_TEST_SEEDS = (19001, 19002, 19003, 19004, 19005, 19006)
+ADVERSARY_VALIDATION_SEEDS = (22001, 22002, 22003, 22004)  # of `bench/adversaries.py`, likewise
+ADVERSARY_TEST_SEEDS = (29001, 29002, 29003, 29004, 29005, 29006)
+"""Of the adversaries' fresh runs; the search of each draws from a stream of its own, named by the first."""
 SHIFTED = ("snr_bias_jump", "doppler_shift", "interference", "impairment", "mixture")
 
 

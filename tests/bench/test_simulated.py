@@ -17,7 +17,9 @@ import protocol
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["peers", "search", "worlds", "trigger", "ablation", "convergence"])
+@pytest.mark.parametrize(
+    "name", ["peers", "search", "worlds", "trigger", "ablation", "convergence", "field", "adversaries"]
+)
 def test_every_benchmark_runs_in_miniature_and_leaves_the_documents_alone(name, tmp_path):
     documents = ROOT / "docs/results"
     before = {path: path.stat().st_mtime_ns for path in documents.rglob("*")}
@@ -38,7 +40,15 @@ def test_every_benchmark_runs_in_miniature_and_leaves_the_documents_alone(name, 
 
 
 def test_training_validation_and_test_seeds_are_disjoint():
-    seeds = (protocol.TRAINING_SEED, *protocol.VALIDATION_SEEDS, *protocol.TEST_SEEDS)
+    seeds = (
+        protocol.TRAINING_SEED,
+        *protocol.VALIDATION_SEEDS,
+        *protocol.TEST_SEEDS,
+        *protocol.FIELD_VALIDATION_SEEDS,
+        *protocol.FIELD_TEST_SEEDS,
+        *protocol.ADVERSARY_VALIDATION_SEEDS,
+        *protocol.ADVERSARY_TEST_SEEDS,
+    )
     assert len(set(seeds)) == len(seeds)
     looked_at = {
         1,

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The link that `bench/field.py` and `bench/adversaries.py` put to the test, and what it is compared with."""
+
+from functools import lru_cache
+
+import numpy as np
+from gnuradio.lighttune.baselines.olla import Olla
+from gnuradio.lighttune.baselines.salad import Salad
+from gnuradio.lighttune.core.adapter import LightTune, Selector
+from gnuradio.lighttune.core.checkpoint import load_model
+from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.messages import Csi, LinkAdapter
+from gnuradio.lighttune.core.predictor import Predictor
+from gnuradio.lighttune.core.tuner import Tuner
+
+from peers import chosen
+
+
+def make_adapter(table_name: str) -> LinkAdapter:
+    """A fresh link of the shipped model for that MCS table: what is put to the test."""
+    predictor = _model(table_name)
+    selector = Selector(predictor, Olla(predictor.table))
+    return LightTune(selector, Tuner(predictor, max_links=1))
+
+
+@lru_cache(maxsize=3)
+def _model(table_name: str) -> Predictor:
+    return load_model(table_name)
+
+
+TABLES = ("amc", "wifi", "nr-pdsch-1-sionna")
+"""MCS tables with measured curves and a shipped model."""
+
+OLLA_SETTINGS = (
+    {"target": 0.1, "delta_up_db": 0.1},
+    {"target": 0.1, "delta_up_db": 0.5},
+    {"target": 0.2, "delta_up_db": 0.1},
+    {"target": 0.2, "delta_up_db": 0.5},
+    {"target": 0.3, "delta_up_db": 0.1},
+    {"target": 0.3, "delta_up_db": 0.5},
+    chosen("OLLA"),
+)
+"""The best of these in hindsight is a situation's tuned OLLA."""
+
+ALONE_SETTINGS = tuple(OLLA_SETTINGS[place] for place in (1, 3, 6))
+"""The three that stand beside SALAD where nothing is reported."""
+
+_BEYOND_DB = 3.0  # an estimate that goes further beyond the table's thresholds learns nothing more
+_OFFSETS_DB = (
+    -40.0,
+    10.0,
+)  # wide enough for any wrong report; up no further than OLLA's default: it winds up
+
+
+def tuned_olla(table: McsTable, setting: dict, reported: bool = True) -> Olla:
+    """OLLA with offsets wide enough for any wrong report; where nothing is reported, with a constant stand-in
+    for the report, from which its offset reaches all of the table."""
+    if reported:
+        return Olla(table, offset_range_db=_OFFSETS_DB, **setting)
+    low, high = table.threshold.min() - _BEYOND_DB, table.threshold.max() + _BEYOND_DB
+    reach = (high - low) / 2
+    olla = Olla(table, offset_range_db=(-reach, reach), **setting)
+    olla.report(Csi((low + high) / 2))
+    return olla
+
+
+def salad(table: McsTable, seed: int) -> Salad:
+    """SALAD without reports, from the middle of the table, with the settings of `bench/peers.py`."""
+    middle = (table.threshold.min() + table.threshold.max()) / 2
+    return Salad(table, np.random.default_rng(seed), initial_snr_db=float(middle), **chosen("SALAD"))
