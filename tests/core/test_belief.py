@@ -53,13 +53,14 @@ def test_one_outcome_is_bayes_rule():
     stray = np.array(belief.STRAY_DB)[list(belief.SPREAD_OF)] / (np.pi / np.sqrt(3))
     scale = np.hypot(TABLE.slope[mcs], stray)[:, None, None]
     arrives = sigmoid((reference + d - TABLE.threshold[mcs]) / scale)
-    fine = 1 - (1 - np.array(belief.LOSSES)[None, :, None]) * arrives
+    fine = 1 - (1 - np.array(belief.LOSSES[0])[None, :, None]) * arrives
     b = belief.BROKEN_PRIOR
     after = before * (b * belief.BROKEN_BLER + (1 - b) * fine)
     after /= after.sum()
     kinds = np.outer(belief.MODE_PRIOR, belief.LOSS_PRIOR)[:, :, None]
     prior = belief.prior(*MODEL.policy[STEP_DB : STEP_DB + 4])[TOLD]
-    after = (1 - belief.JUMP_SHARE) * after + belief.JUMP_SHARE * after.sum(2, keepdims=True) * prior
+    jump = belief.JUMP_SHARES[TOLD]
+    after = (1 - jump) * after + jump * after.sum(2, keepdims=True) * prior
     after = (1 - belief.SWITCH_SHARE) * after + belief.SWITCH_SHARE * after.sum((0, 1)) * kinds
     np.testing.assert_allclose(links[0]["weights"][TOLD], after, atol=2e-6)  # a table's sigmoid, float32
 

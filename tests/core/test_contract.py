@@ -54,10 +54,11 @@ def test_an_outcome_counts_once_and_only_for_a_block_that_was_sent(adapter):
     assert not adapter.feedback(seq + 7, False)
 
 
-def test_a_retransmission_teaches_nothing_and_leaves_the_first_to_come(adapter):
+def test_a_retransmission_is_taken_whether_or_not_the_first_was_told(adapter):
     seq = adapter.select().seq
-    assert adapter.feedback(seq, False, attempt=1)
-    assert adapter.feedback(seq, True)
+    assert adapter.feedback(seq, False)
+    assert adapter.feedback(seq, True, attempt=1)
+    assert adapter.feedback(adapter.select().seq, True, attempt=2)
 
 
 def test_blocks_whose_feedback_never_comes_are_given_up(adapter):

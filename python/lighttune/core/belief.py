@@ -28,7 +28,7 @@ import numpy as np
 from .compiled import compiler
 from .predictor import LOGISTIC_STD
 from .record import (
-    JUMP,
+    JUMP_TOLD,
     LINKS,
     N_LOSSES,
     N_MODES,
@@ -49,12 +49,13 @@ DRIFT_DB = (0.02, 0.1, 0.5, 0.05)  # standard deviation per block
 STRAY_DB = (0.0, 2.5)  # of the sharp modes and of "fading": a fade that the reports missed
 SPREAD_OF = (0, 0, 0, 1)
 MODE_PRIOR = (0.4, 0.25, 0.1, 0.25)
-LOSSES = (0.0, 0.05, 0.12, 0.25, 0.45)
-"""Shares of packets that are lost at any SINR."""
-LOSS_PRIOR = (0.8, 0.08, 0.06, 0.04, 0.02)
+LOSSES = ((0.0, 0.05, 0.12, 0.25, 0.45, 0.06), (0.0, 0.05, 0.12, 0.25, 0.45, 0.55))
+"""Shares of packets that are lost at any SINR, after an ACK and after a NACK. In the last pair losses come in
+bursts: a jammer's pulses, a neighbour's packets."""
+LOSS_PRIOR = (0.78, 0.08, 0.05, 0.03, 0.02, 0.04)
 PRIOR_SCALE_DB = 1.5  # of the Cauchy law: half of all receivers report within this of the truth
-JUMP_SHARE = 0.004  # of the weight, that returns to the prior of d, per outcome
-SWITCH_SHARE = 0.01  # and to the prior of mode and floor
+JUMP_SHARES = (0.004, 0.01)  # of the weight, that return to the prior of d per outcome: told, blind
+SWITCH_SHARE = 0.002  # and to the prior of mode and floor
 BROKEN_BLER, BROKEN_PRIOR, MEND = 0.97, 2e-3, 5e-4
 WIDE = 8.0  # logits from here on are all the same: 3e-4 from 0 or 1
 
@@ -103,8 +104,8 @@ def scale(slope: float, stray_db: float) -> float:
     return math.sqrt(slope * slope + stray * stray)
 
 
-@_compiled(numba.void(LINKS, numba.int64, numba.int64, VECTOR))
-def settle(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
+@_compiled(numba.void(LINKS, numba.int64, numba.int64, VECTOR, numba.int64))
+def settle(links: np.ndarray, row: int, which: int, policy: np.ndarray, failed: int) -> None:
     """Normalise, and note what `bler` and `status` ask for."""
     link = links[row]
     weights, arrives, step = link.weights, link.arrives, policy[STEP_DB]
@@ -115,13 +116,13 @@ def settle(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
     loss = 0.0
     for r in range(N_MODES):
         for f in range(N_LOSSES):
-            row_sum, left = 0.0, 1.0 - LOSSES[f]
+            row_sum, left = 0.0, 1.0 - LOSSES[failed][f]
             for i in range(N_STEPS):
                 w = float(weights[which, r, f, i])
                 row_sum += w
                 all_of[i] += w
                 arrives[which, SPREAD_OF[r], i] += left * w
-            loss += LOSSES[f] * row_sum
+            loss += LOSSES[0][f] * row_sum
     total = all_of.sum()
     if not 1e-30 < total < 1e30:  # cannot be; were it so, nothing would be left to learn from
         for r in range(N_MODES):
@@ -162,7 +163,7 @@ def begin(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
         for f in range(N_LOSSES):
             for i in range(N_STEPS):
                 weights[which, r, f, i] = _KIND_PRIOR[r, f] * policy[start + i]
-    settle(links, row, which, policy)
+    settle(links, row, which, policy, 0)
 
 
 @_compiled(numba.types.UniTuple(numba.int64, 2)(numba.float64, numba.float64, numba.float64))
@@ -247,7 +248,7 @@ def outcome(
         s = SPREAD_OF[r]
         for f in range(N_LOSSES):
             # The likelihood is linear in the share that arrives at this SINR.
-            gain = (1.0 - broken) * (1.0 - LOSSES[f])
+            gain = (1.0 - broken) * (1.0 - LOSSES[link.failed][f])
             a = np.float32(lost + 1.0 - broken if nack > 0.5 else lost)
             b = np.float32(-gain if nack > 0.5 else gain)
             row_sum = np.float32(0.0)
@@ -259,7 +260,7 @@ def outcome(
             of_kind[r, f] = row_sum
             total += float(row_sum)
     norm, start = 1.0 / max(total, 1e-30), N_POLICY + which * N_STEPS
-    jump, switch = policy[JUMP], policy[SWITCH]
+    jump, switch = policy[JUMP_TOLD + which], policy[SWITCH]
     for i in range(N_STEPS):
         prior_here = policy[start + i]
         arrived[0, i] = jump * prior_here
@@ -277,7 +278,7 @@ def outcome(
             while left > 1e-9:
                 diffuse(weights[which, r, f], np.float32(min(left, 0.3)))
                 left -= 0.3
-    settle(links, row, which, policy)
+    settle(links, row, which, policy, 1 if nack > 0.5 else 0)
 
 
 @_compiled(numba.void(LINKS, numba.int64, numba.int64, numba.float64, numba.float64))

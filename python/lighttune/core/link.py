@@ -140,13 +140,13 @@ class Link:
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
 
-        Only first transmissions (``attempt`` 0) teach anything; later ones are accepted and left alone.
+        What teaches is the first transmission (``attempt`` 0). The verdict of a later one says that the first
+        failed, where nobody told so: there would have been no other.
         """
-        if attempt > 0:
-            return True
         sent = self.pending.pop(seq)
         if sent is None:
-            return False
+            return attempt > 0
+        ack = ack and attempt == 0
         model, age = self.model, self._age(self._next_seq)
         link_kernel.outcome(
             self._links, self._row, model.rows, model.policy, model.net, sent, 0.0 if ack else 1.0, age

@@ -92,7 +92,7 @@ def begin(links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray) -> N
         link.vote[TOLD] = 0.75
         link.vote[BLIND] = 0.25
     link.seen, link.fresh, link.waiting, link.idle, link.blocks, link.outcomes = 0, 0, 0, 0, 0, 0
-    link.fast, link.slow, link.price = 0.0, 0.0, 0.0
+    link.fast, link.slow, link.price, link.failed = 0.0, 0.0, 0.0, 0
     belief.begin(links, row, TOLD, policy)
     belief.begin(links, row, BLIND, policy)
 
@@ -322,6 +322,7 @@ def outcome(
         belief.outcome(links, row, TOLD, table, policy, mcs, sent[REFERENCE], length, nack, blocks)
     belief.outcome(links, row, BLIND, table, policy, mcs, policy[MIDDLE_DB], length, nack, blocks)
     belief.mask(links, row, mcs, fine, nack)
+    link.failed = 1 if nack > 0.5 else 0
 
     short = (table[THRESHOLD, mcs] - sent[ANCHOR]) / table[SLOPE, mcs] + length
     surprise = nack - sigmoid(short)

@@ -11,8 +11,10 @@ from . import belief, link_kernel, network
 from .mcs import McsTable
 from .record import (
     EXPLORE_BLIND,
+    EXPLORE_TOLD,
     HIGH_DB,
-    JUMP,
+    JUMP_BLIND,
+    JUMP_TOLD,
     LINK,
     LOW_DB,
     MIDDLE_DB,
@@ -29,7 +31,8 @@ from .record import (
 from .selection import SelectionPolicy
 
 _BELOW_DB, _ABOVE_DB = 6.0, 8.0  # of the table's lowest and highest threshold, where a blind link may be
-CURIOSITY = 0.2  # goodput, in units of the largest, that a nat about the SINR is worth to a blind link
+CURIOSITY = (0.2, 0.2)
+"""Goodput, in units of the largest, that a nat about the offset is worth: to a link with reports, without."""
 
 
 class LinkModel:
@@ -69,17 +72,11 @@ class LinkModel:
         vector[TARGET] = self.selection.bler_target
         largest = float(table.goodput_if_acked().max())
         vector[PRICE_UNIT] = largest if self.selection.objective == "target" else 0.0
-        vector[EXPLORE_BLIND], vector[MOST_ROBUST], vector[N_ORDERS] = (
-            CURIOSITY,
-            table.most_robust,
-            len(table.orders),
-        )
+        vector[EXPLORE_TOLD], vector[EXPLORE_BLIND] = CURIOSITY
+        vector[MOST_ROBUST], vector[N_ORDERS] = table.most_robust, len(table.orders)
         vector[STEP_DB], vector[MIDDLE_DB], vector[LOW_DB], vector[HIGH_DB] = step, middle, low, high
-        vector[JUMP], vector[SWITCH], vector[SHARE] = (
-            belief.JUMP_SHARE,
-            belief.SWITCH_SHARE,
-            link_kernel.VOTE_SHARE,
-        )
+        vector[JUMP_TOLD], vector[JUMP_BLIND] = belief.JUMP_SHARES
+        vector[SWITCH], vector[SHARE] = belief.SWITCH_SHARE, link_kernel.VOTE_SHARE
         vector[N_POLICY:] = belief.prior(step, middle, low, high).ravel()
         self.policy = vector
         self.ladder = np.asarray(table.by_efficiency, np.int64)

@@ -13,7 +13,7 @@ from . import features as ft
 from .mcs import MAX_MCS
 
 # The belief's grid: `belief` says what is on its axes.
-N_MODES, N_LOSSES, N_STEPS = 4, 5, 121
+N_MODES, N_LOSSES, N_STEPS = 4, 6, 121
 N_SPREADS = 2  # of the modes: sharp ones, and one that is as wide as a fade
 
 HIDDEN = 64  # units of the recurrent layer and of the head; 128 gained nothing in the design study
@@ -48,6 +48,7 @@ LINK = np.dtype(
         ("width_db", "f8", (2,)),
         ("loss", "f8", (2,)),
         ("broken", "f4", (MAX_MCS,)),
+        ("failed", "i8"),  # whether the last outcome was a NACK
         ("idle", "i8"),  # blocks since the beliefs last drifted
         # The network.
         ("hidden", "f4", (HIDDEN,)),
@@ -75,6 +76,6 @@ N_ROWS = 5
 # What a policy and a table say, in one vector.
 (
     TARGET, PRICE_UNIT, EXPLORE_BLIND, EXPLORE_TOLD, MOST_ROBUST, STEP_DB, MIDDLE_DB, LOW_DB, HIGH_DB,
-    N_ORDERS, JUMP, SWITCH, SHARE,
-) = range(13)  # fmt: skip
-N_POLICY = 13
+    N_ORDERS, JUMP_TOLD, JUMP_BLIND, SWITCH, SHARE,
+) = range(14)  # fmt: skip
+N_POLICY = 14
