@@ -75,7 +75,7 @@ def draw_recipe(rng: np.random.Generator) -> Recipe:
             rician_k_db=(0.0, 40.0) if wave else (0.0, 10.0),
             beta_jitter=0.2,
             clean_share=0.3,
-            threshold_jitter_db=_log_uniform(rng, 0.1, 1.5),
+            threshold_jitter_db=_log_uniform(rng, 0.1, 0.6),
         ),
     )
 
