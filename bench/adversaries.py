@@ -26,7 +26,7 @@ import common
 from adversary_search import KEPT, LEAST, Duel, Effort, Make, Point, adversary, duels
 from attacks import FAMILIES, Attack, Draw, Family, jam_by_mcs, losses, pulses
 from common import with_interval
-from contestants import TABLES
+from contestants import TABLES, add_core_option, set_core
 from course import lossy
 from protocol import ADVERSARY_TEST_SEEDS, ADVERSARY_VALIDATION_SEEDS
 
@@ -201,7 +201,9 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--validation", action="store_true", help="on the validation seeds; needs --out")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
+    add_core_option(parser)
     args = parser.parse_args()
+    set_core(args)
     if args.validation and args.out is None:
         raise SystemExit("--validation needs --out DIR: docs/results holds the test seeds' figures")
     page = common.page(args, "adversaries")

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The link that `bench/field.py` and `bench/adversaries.py` put to the test, and what it is compared with."""
 
+import argparse
+import os
 from functools import lru_cache
 
 import numpy as np
 from gnuradio.lighttune.baselines.olla import Olla
 from gnuradio.lighttune.baselines.salad import Salad
+from gnuradio.lighttune.core import make_link
 from gnuradio.lighttune.core.adapter import LightTune, Selector
 from gnuradio.lighttune.core.checkpoint import load_model
+from gnuradio.lighttune.core.link_files import shipped_models
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.messages import Csi, LinkAdapter
 from gnuradio.lighttune.core.predictor import Predictor
@@ -15,16 +19,41 @@ from gnuradio.lighttune.core.tuner import Tuner
 
 from peers import chosen
 
+CORE = "LIGHTTUNE_BENCH_CORE"
+"""Environment variable: ``first`` puts the first form of the core to the test, which the blocks still use."""
+
 
 def make_adapter(table_name: str) -> LinkAdapter:
-    """A fresh link of the shipped model for that MCS table: what is put to the test."""
-    predictor = _model(table_name)
-    selector = Selector(predictor, Olla(predictor.table))
-    return LightTune(selector, Tuner(predictor, max_links=1))
+    """A fresh link for that MCS table: what is put to the test."""
+    if os.environ.get(CORE) == "first":
+        predictor = _predictor(table_name)
+        return LightTune(Selector(predictor, Olla(predictor.table)), Tuner(predictor, max_links=1))
+    return make_link(table_name) if table_name in shipped_models() else make_link(table=table_name)
+
+
+def add_core_option(parser: argparse.ArgumentParser) -> None:
+    """``--core``, which worker processes take over by the environment."""
+    parser.add_argument(
+        "--core",
+        choices=("second", "first"),
+        default="second",
+        help="form of the learning core: core.make_link, or what the blocks still use; first needs --out",
+    )
+
+
+def set_core(args: argparse.Namespace) -> None:
+    """Put `add_core_option`'s choice into force.
+
+    Raises:
+        SystemExit: the first form's figures would overwrite the documents.
+    """
+    if args.core == "first" and args.out is None:
+        raise SystemExit("--core first needs --out DIR: docs/results holds the second form's figures")
+    os.environ[CORE] = args.core
 
 
 @lru_cache(maxsize=3)
-def _model(table_name: str) -> Predictor:
+def _predictor(table_name: str) -> Predictor:
     return load_model(table_name)
 
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import common
 import field_runs as runs
-from contestants import ALONE_SETTINGS, OLLA_SETTINGS, TABLES
+from contestants import ALONE_SETTINGS, OLLA_SETTINGS, TABLES, add_core_option, set_core
 from field_results import SHARE, Results
 from protocol import FIELD_TEST_SEEDS, FIELD_VALIDATION_SEEDS
 from situations import MIXED, SITUATIONS
@@ -193,7 +193,9 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--validation", action="store_true", help="on the validation seeds; needs --out")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
+    add_core_option(parser)
     args = parser.parse_args()
+    set_core(args)
     if args.validation and args.out is None:
         raise SystemExit("--validation needs --out DIR: docs/results holds the test seeds' figures")
     page = common.page(args, "field")

@@ -59,8 +59,8 @@ class TorchNetwork(nn.Module):
         return floor + (1.0 - floor) * torch.sigmoid(logit.clip(-15.0, 15.0)), hidden
 
     def standardise(self, inputs: np.ndarray) -> None:
-        """Take centre and scale of the inputs from ``(n, steps, N_INPUTS)``: those of the family's plain links,
-        every other one. Wild reports would make all else small."""
+        """Take centre and scale of the inputs from ``(n, steps, N_INPUTS)``: those of the family's plain
+        links, every other one. Wild reports would make all else small."""
         flat = inputs[1::2].reshape(-1, N_INPUTS)
         flat = flat[np.abs(flat).sum(axis=1) > 0].astype(np.float64)
         self.mean.copy_(torch.as_tensor(flat.mean(axis=0)))
