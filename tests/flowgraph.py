@@ -35,7 +35,8 @@ class Collector(gr.basic_block):
         """Take what GNU Radio has left in the queue: it ends a block's thread without a look there."""
         port, block = pmt.intern("in"), self.to_basic_block()
         while block.nmsgs(port):
-            self.take(block.delete_head_nowait(port))
+            if (message := block.delete_head_nowait(port)) is not None:  # nobody else was faster
+                self.take(message)
 
     def dicts(self) -> list[dict[str, Any]]:
         return [pmt.to_python(m) for m in self.messages]
