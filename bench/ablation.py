@@ -10,7 +10,6 @@ instead of the wide family, and the best calibration in hindsight (`hindsight.py
 """
 
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -114,12 +113,15 @@ def main() -> None:
     reference = {BEST: (peer, {"kind": BatchOlla} | chosen("OLLA"))}
     un_tuned = {"un-tuned": (common.light_tune, {"tuned": False})}
     head = ("", "shifted", *common.ALL_WORLDS)
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor() as pool:
+    with tempfile.TemporaryDirectory() as folder:
         wanted = {"all features": ([], None)} | {f"without {g}": (names, None) for g, names in GROUPS.items()}
         wanted |= {world: ([], world) for world in common.ALL_WORLDS}
         paths = {label: Path(folder) / f"{i}.safetensors" for i, label in enumerate(wanted)}
         print(f"training {len(wanted)} small predictors")
-        jobs = [pool.submit(small_model, paths[label], *what, args.short) for label, what in wanted.items()]
+        jobs = [
+            common.workers().submit(small_model, paths[label], *what, args.short)
+            for label, what in wanted.items()
+        ]
         for job in jobs:
             job.result()
         features = [
@@ -144,7 +146,7 @@ def main() -> None:
                 cells = (f"{common.mean(runs, name, figure):.3f}" for figure in ("goodput", *ERRORS))
                 ceilings.append([world, label, *cells])
 
-        known = {w: pool.submit(hindsight.ceilings, w, seeds, size) for w in common.ALL_WORLDS}
+        known = {w: common.workers().submit(hindsight.ceilings, w, seeds, size) for w in common.ALL_WORLDS}
         in_hindsight = [hindsight_row(world, job.result()) for world, job in known.items()]
 
     rates = {"as shipped": LocalHead(), "ten times too high": LocalHead(1.0, 1.0, 0.1, 0.3)}

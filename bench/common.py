@@ -3,10 +3,11 @@
 written."""
 
 import argparse
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def figures(trace: Trace, world: World) -> Figures:
     return summary(trace) | shifted | shares
 
 
+@cache
+def workers() -> Executor:
+    """As many processes as there are cores, for as long as the program runs.
+
+    They are spawned, not forked: threads of this process (a pool's, a progress bar's) may hold a lock at any
+    time, and nobody releases the copy that a fork makes of it.
+    """
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+
+
 Build = Callable[..., BatchAdapter]
 """Makes a fresh adapter of a world's table: called with the predictor, the number of links, and settings."""
 
@@ -81,13 +92,13 @@ def measure(
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
     )
-    with Progress(*columns, TimeRemainingColumn()) as bar, ProcessPoolExecutor(os.cpu_count()) as pool:
+    with Progress(*columns, TimeRemainingColumn()) as bar:
         task = bar.add_task(title, total=len(worlds) * len(adapters))
         jobs = {}
         for world in worlds:
             for name, (build, settings) in adapters.items():
                 of_world = settings.get("per_world", {}).get(world, settings)
-                job = pool.submit(_one, world, tuple(seeds), size, build, of_world, model, figures_of)
+                job = workers().submit(_one, world, tuple(seeds), size, build, of_world, model, figures_of)
                 jobs[job] = world, name
         for done in as_completed(jobs):
             world, name = jobs[done]

@@ -9,9 +9,8 @@ processes the tuner's process and service are killed, frozen, slowed and started
 are spoilt. The seeds are its own: nothing was chosen on them.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from gnuradio.lighttune.sim.faults import Faults
 from matplotlib.figure import Figure
 from rich.progress import Progress
 
-from common import page, parser, plot_beside, table, with_interval, write_page
+from common import page, parser, plot_beside, table, with_interval, workers, write_page
 from fault_files import files
 from fault_processes import processes
 from fault_rows import ROWS, WORLDS, Fault, Outcome, measure, over_olla, recovery, span
@@ -42,10 +41,10 @@ def simulate(
 ) -> Outcomes:
     """All rows in all worlds."""
     found: Outcomes = {}
-    with Progress() as bar, ProcessPoolExecutor(os.cpu_count()) as pool:
+    with Progress() as bar:
         task = bar.add_task("simulated faults", total=len(rows) * len(worlds))
         jobs = {
-            pool.submit(_one, row, world, seeds, links, slots): (row.name, world)
+            workers().submit(_one, row, world, seeds, links, slots): (row.name, world)
             for row in rows
             for world in worlds
         }

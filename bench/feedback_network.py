@@ -32,7 +32,7 @@ def missing() -> str:
     try:
         with namespaces():
             command = [*_in("rx", ahead=True), "true"]
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     except FileNotFoundError as error:
         return f"needs {error.filename}"
     except subprocess.CalledProcessError as error:
@@ -126,7 +126,7 @@ def run_link(
         results = {}
         for name, process in (("rx", rx), ("tx", tx), ("relay", relay)):
             os.killpg(process.pid, signal.SIGTERM)
-            results[name] = json.loads(process.communicate(timeout=30)[0])
+            results[name] = json.loads(process.communicate(timeout=120)[0])
             time.sleep(0.5)  # what is under way arrives
         return results
 

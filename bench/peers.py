@@ -9,7 +9,7 @@ the main benchmark reads (`chosen`), and tables and a heat map to docs/results. 
 import argparse
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -25,6 +25,7 @@ from gnuradio.lighttune.sim.batch import BatchAdapter, run_batch
 from gnuradio.lighttune.sim.peers import BatchGenie, BatchOlla, BatchSalad, BatchThompson, BatchTrendOlla
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from common import workers
 from protocol import SHIFTED, VALIDATION_SEEDS, Size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,10 +166,10 @@ def measure(size: Size, seeds: tuple[int, ...]) -> dict[str, np.ndarray]:
     """The figures of all jobs by adapter, ``(n_worlds, n_seeds, 2, n_settings)``."""
     parts: dict[tuple[int, int], dict[str, np.ndarray]] = {}
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with ProcessPoolExecutor(2) as workers, bar:
+    with bar:
         task = bar.add_task("worlds x seeds", total=len(WORLDS) * len(seeds))
         waiting = {
-            workers.submit(job, world, seed, size): (w, s)
+            workers().submit(job, world, seed, size): (w, s)
             for w, world in enumerate(WORLDS)
             for s, seed in enumerate(seeds)
         }

@@ -28,7 +28,7 @@ from rich.progress import Progress
 
 from common import page, resident_kib, table, write_page
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 WARM_ROUNDS = 5
 """Rounds after which the counts must not rise: pools of threads and caches are filled by then."""
 

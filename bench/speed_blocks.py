@@ -24,7 +24,7 @@ from gnuradio.lighttune.core.tuner import Tuner
 
 PACKET_BYTES = 128
 FEEDBACK_DELAY = 2  # slots
-_HUNG_S = 5.0
+_HUNG_S = 60.0
 
 ECHO, ALONE, AGAIN = "a block that only passes on", "mcs_selector", "mcs_selector (once more)"
 OLLA, THREAD, ALWAYS = "olla_selector", "with tuner", "with tuner, every block"

@@ -184,7 +184,7 @@ class Served:
         raise RuntimeError(f"the service ended before it said {name!r}")
 
     def metrics(self) -> dict[str, float]:
-        text = urllib.request.urlopen(self.metrics_url, timeout=10).read().decode()
+        text = urllib.request.urlopen(self.metrics_url, timeout=60).read().decode()
         pairs = (line.rpartition(" ")[::2] for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
@@ -216,7 +216,7 @@ def run(
         load.start()
         seen, cpu_s, updates = [], [], []
         for _, seconds in phases:
-            seen.append(results.get(timeout=seconds + 60))
+            seen.append(results.get(timeout=seconds + 600))
             cpu_s.append(served.cpu_s())
             updates.append(served.metrics().get("lighttune_updates_total", 0.0))
         load.join()

@@ -67,7 +67,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="how long to run (default: until the window is closed)")
     parser.add_argument("--screenshot", metavar="PNG", help="write the last picture to this file")
     args = parser.parse_args()
-    application = QtWidgets.QApplication(sys.argv[:1])
+    # Kept by the class, for no window may outlive it: at the end of this function it would go first.
+    application = panel.application = QtWidgets.QApplication(sys.argv[:1])
     flowgraph = panel()
     window = flowgraph.panel.qwidget()
     if args.seconds:

@@ -5,8 +5,15 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import Predictor
+from hypothesis import HealthCheck, settings
 
 from helpers import make_predictor
+
+# Drawn from a seed, as all chance in the tests is. How long an example takes says what else the machine does.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture

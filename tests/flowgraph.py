@@ -3,18 +3,21 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pmt
 from gnuradio import gr
 
-WAIT_S = 10.0
+from patience import WAIT_S
 
 
 class Collector(gr.basic_block):
-    """Keeps what arrives on its one port, and when."""
+    """Keeps what arrives on its one port, and when; what still waits when the flowgraph stops, too."""
+
+    living: ClassVar["weakref.WeakSet[Collector]"] = weakref.WeakSet()
 
     def __init__(self) -> None:
         gr.basic_block.__init__(self, name="collector", in_sig=None, out_sig=None)
@@ -22,10 +25,18 @@ class Collector(gr.basic_block):
         self.times_s: list[float] = []
         self.message_port_register_in(pmt.intern("in"))
         self.set_msg_handler(pmt.intern("in"), self.take)
+        self.living.add(self)
 
     def take(self, message: pmt.pmt_base) -> None:
         self.times_s.append(time.monotonic())
         self.messages.append(message)
+
+    def drain(self) -> None:
+        """Take what GNU Radio has left in the queue: it ends a block's thread without a look there."""
+        port, block = pmt.intern("in"), self.to_basic_block()
+        while block.nmsgs(port):
+            if (message := block.delete_head_nowait(port)) is not None:  # nobody else was faster
+                self.take(message)
 
     def dicts(self) -> list[dict[str, Any]]:
         return [pmt.to_python(m) for m in self.messages]
@@ -73,12 +84,15 @@ def post(block: gr.basic_block, port: str, message: pmt.pmt_base) -> None:
 
 @contextmanager
 def running(top: gr.top_block) -> Iterator[gr.top_block]:
+    """Run a flowgraph; when it has stopped, every `Collector` has all that was published for it."""
     top.start()
     try:
         yield top
     finally:
         top.stop()
         top.wait()
+        for collector in list(Collector.living):
+            collector.drain()
 
 
 def until(condition: Callable[[], Any], what: str = "the condition", timeout_s: float = WAIT_S) -> Any:

@@ -23,6 +23,7 @@ from gnuradio.lighttune.net.client import TunerClient
 from gnuradio.lighttune.net.service import Service, ServiceSettings
 
 from flowgraph import until
+from patience import WAIT_S
 
 
 class ThreadedService:
@@ -49,7 +50,7 @@ class ThreadedService:
 
     def __exit__(self, *_: object) -> None:
         self.service.stop()
-        self.thread.join(10)
+        self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
 
@@ -65,7 +66,7 @@ class Served:
         self.log: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.metrics_url = until(lambda: self.events("metrics"), "the service to start", 30)[0]["url"]
+        self.metrics_url = until(lambda: self.events("metrics"), "the service to start")[0]["url"]
         self.endpoint = self.events("listening")[0]["endpoint"]
 
     def _read(self) -> None:
@@ -76,15 +77,15 @@ class Served:
         return [event for event in self.log if event["event"] == name]
 
     def metrics(self) -> dict[str, float]:
-        text = urllib.request.urlopen(self.metrics_url, timeout=10).read().decode()
+        text = urllib.request.urlopen(self.metrics_url, timeout=WAIT_S).read().decode()
         pairs = (line.rpartition(" ")[::2] for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and wait until it is gone; its exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(20)
-        self._reader.join(10)
+        status = self.process.wait(WAIT_S)
+        self._reader.join(WAIT_S)
         return status
 
     def __enter__(self) -> "Served":
@@ -94,7 +95,7 @@ class Served:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self._reader.join(10)
+        self._reader.join(WAIT_S)
         self.process.stderr.close()
 
 
@@ -136,7 +137,7 @@ class Host:
         self.client.stop()
         assert not [t for t in threading.enumerate() if t is self.client._thread]
 
-    def wait_heard(self, timeout_s: float = 10.0) -> "Host":
+    def wait_heard(self, timeout_s: float = WAIT_S) -> "Host":
         self.__enter__()
         until(lambda: self.client.away is None, f"{self.client.away}", timeout_s)
         return self
@@ -164,7 +165,7 @@ class RawHost:
     def say(self, message: wire.Message) -> None:
         self.send(wire.encode(message))
 
-    def hear(self, kind: type, timeout_s: float = 10.0) -> Any:
+    def hear(self, kind: type, timeout_s: float = WAIT_S) -> Any:
         """The next message of that kind; others are skipped."""
         end_s = time.monotonic() + timeout_s
         while self.socket.poll(max(0.0, end_s - time.monotonic()) * 1e3):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every example compiles and runs for five seconds without an error, as GRC makes it and as Python has it."""
+"""Every example compiles and runs for some seconds without an error, as GRC makes it and as Python has it."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import HANG_S, WAIT_S
 from wifi_real import missing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ ENV = {
     "PYTHONUNBUFFERED": "1",
     "QT_QPA_PLATFORM": "offscreen",  # tests/gui has a screen
 }
-SECONDS = 5
+SECONDS = (5, 60)  # the second where it has not come far in the first, for other work has the cores
 
 
 def counts(text, name):
@@ -30,11 +31,14 @@ def counts(text, name):
     return int(found[-1]) if found else 0
 
 
+def works(output):
+    return counts(output, "decisions") > 20 and counts(output, "acks") > 10
+
+
 def check(output):
     assert "Traceback" not in output
     assert "internal" not in output
-    assert counts(output, "decisions") > 20
-    assert counts(output, "acks") > 10
+    assert works(output)
 
 
 def examples(suffix):
@@ -51,22 +55,30 @@ def test_examples_come_in_pairs():
 
 @pytest.mark.parametrize("script", examples(".py"))
 def test_a_python_example_runs(script):
-    done = subprocess.run(
-        [sys.executable, script, "--seconds", str(SECONDS)],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        env=ENV,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    for seconds in SECONDS:
+        done = subprocess.run(
+            [sys.executable, script, "--seconds", str(seconds)],
+            capture_output=True,
+            text=True,
+            timeout=HANG_S,
+            env=ENV,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        if works(done.stdout + done.stderr):
+            break
     check(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize("flowgraph", examples(".grc"))
 def test_a_grc_example_compiles_and_runs(flowgraph, tmp_path):
     done = subprocess.run(
-        ["grcc", "-o", tmp_path, flowgraph], capture_output=True, text=True, timeout=90, env=ENV, check=False
+        ["grcc", "-o", tmp_path, flowgraph],
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        env=ENV,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     script = tmp_path / f"{flowgraph.stem}.py"
@@ -75,13 +87,15 @@ def test_a_grc_example_compiles_and_runs(flowgraph, tmp_path):
             [sys.executable, script], cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env=ENV
         )
         try:
-            end_s = time.monotonic() + 60
+            end_s = time.monotonic() + WAIT_S
             while counts((tmp_path / "log").read_text(), "decisions") == 0 and time.monotonic() < end_s:
                 time.sleep(0.1)  # it imports
-            time.sleep(SECONDS)
+            time.sleep(SECONDS[0])
+            while not works((tmp_path / "log").read_text()) and time.monotonic() < end_s:
+                time.sleep(0.1)
             assert process.poll() is None, "the flowgraph ended by itself"
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0
+            assert process.wait(WAIT_S) == 0
         finally:
             process.kill()
         log.seek(0)

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import HANG_S
+
 PACKAGES = Path(__file__).resolve().parent.parent / "python"
 
 # The finders are wrapped, so that gnuradio looks as if it were not installed, however it is.
 PROGRAM = """
 import importlib, pkgutil, sys
+from patience import HANG_S
 
 class Without:
     def __init__(self, finder):
@@ -41,7 +44,7 @@ print(*seen)
 
 def test_the_algorithm_the_baselines_and_the_simulator_import_without_gnu_radio_and_torch():
     command = [sys.executable, "-c", PROGRAM, str(PACKAGES)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     for module in ("core.adapter", "core.mcs", "baselines.olla", "sim.worlds", "sim.link"):
         assert f"lighttune.{module}" in done.stdout.split()
@@ -63,6 +66,6 @@ except RuntimeError as error:
 
 def test_the_blocks_need_no_qt_and_the_panel_says_what_it_needs():
     command = [sys.executable, "-c", WITHOUT_A_SCREEN]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("no QApplication: make one first")

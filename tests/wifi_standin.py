@@ -17,6 +17,8 @@ import pmt
 from gnuradio import gr
 from gnuradio.lighttune.blocks._header_tap import Header, n_symbols
 
+from patience import WAIT_S
+
 SNR_DB = 12.5
 
 
@@ -77,7 +79,7 @@ class Mapper(gr.basic_block):
         self.encoding = encoding
 
     def take(self, message: pmt.pmt_base) -> None:
-        self.go.wait(10)
+        self.go.wait(WAIT_S)
         if pmt.is_pair(message):
             psdu = bytes(pmt.u8vector_elements(pmt.cdr(message)))
             self.taken.append((self.encoding, psdu[24]))

@@ -9,6 +9,7 @@ import pytest
 import feedback_air
 import feedback_network
 import feedback_path
+from patience import WAIT_S
 
 
 def test_two_hosts_whose_feedback_is_20_ms_late_and_of_which_a_tenth_is_lost():
@@ -30,7 +31,7 @@ def test_two_hosts_whose_feedback_is_20_ms_late_and_of_which_a_tenth_is_lost():
 @pytest.mark.parametrize(("duplex", "packets"), [("fdd", 200), ("tdd", 120)])
 def test_feedback_over_the_air_loses_frames_and_no_verdicts(duplex, packets):
     top = feedback_air.OverTheAir(duplex, "lighttune", packets)
-    top.run_all(patience_s=30)
+    top.run_all(patience_s=WAIT_S)
     seen = top.result()
     sent, taken = seen["feedback_to_pdu"], seen["pdu_to_feedback"]
     lost = sent["frames"] - taken["frames"]

@@ -17,6 +17,7 @@ import linkgym_policy as policies
 import linkgym_protocol as protocol
 import linkgym_world as worlds
 from helpers import make_predictor
+from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CURVES = ROOT / "python/lighttune/models/nr_pdsch_1_sionna_curves.json"
@@ -239,7 +240,7 @@ def test_a_recording_of_other_mcs_or_without_delay_is_refused(table, recording):
 def test_the_protocol_keeps_the_test_seeds_apart(tmp_path, arguments, says):
     (tmp_path / "tested.md").write_text(f"# results\n{protocol.TEST_MARK}\n")
     program = [sys.executable, str(ROOT / "bench/linkgym_protocol.py"), *arguments]
-    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
 
@@ -295,7 +296,7 @@ SCENARIOS = {
 def test_the_real_environment_and_its_recording_agree(model, tmp_path):
     command = [str(PYTHON), "-c", PROGRAM, str(ROOT / "bench"), str(model), str(tmp_path)]
     done = subprocess.run(
-        [*command, json.dumps(SCENARIOS)], capture_output=True, text=True, timeout=300, check=False
+        [*command, json.dumps(SCENARIOS)], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     for name, found in json.loads(done.stdout).items():

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import HANG_S
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_it_compares_all_ways_on_every_testbed(tmp_path):
     done = subprocess.run(
         [sys.executable, "bench/retraining.py", "--short", "--out", str(tmp_path)],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400,
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=HANG_S,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

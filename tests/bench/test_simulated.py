@@ -13,6 +13,7 @@ from gnuradio.lighttune.sim.peers import BatchOlla
 
 import common
 import protocol
+from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +27,7 @@ def test_every_benchmark_runs_in_miniature_and_leaves_the_documents_alone(name, 
     command = [sys.executable, f"bench/{name}.py", "--short", "--out", str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     page = (tmp_path / f"{name}.md").read_text()

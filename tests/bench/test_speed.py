@@ -12,6 +12,7 @@ from gnuradio.lighttune.core.mcs import McsTable
 
 import speed_blocks
 import speed_core
+from patience import HANG_S
 from speed import p99_ratio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ def test_a_short_run_writes_its_page_and_leaves_the_documents_alone(name, rows, 
     done = subprocess.run(
         [sys.executable, f"bench/{name}.py", "--short", "--out", str(tmp_path)],
         cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=400, check=False,
+        capture_output=True, text=True, timeout=HANG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     (path,) = tmp_path.glob("*.md")

@@ -45,23 +45,23 @@ def test_verdicts_out_of_order_leave_in_order(make):
 
 
 def test_without_decisions_verdicts_are_in_order_and_a_gap_holds_them_for_the_time_out_only(make):
-    bench = make(timeout_s=0.2)
+    bench = make(timeout_s=1.0)
     with running(bench.top):
         for seq in (1, 0, 2):
             bench.post("ok", pdu(seq=seq, link=4))
-        until(lambda: len(outcomes(bench)) == 3, timeout_s=5)
+        until(lambda: len(outcomes(bench)) == 3)
         sent_s = time.monotonic()
         bench.post("ok", pdu(seq=5, link=4))
         bench.post("fail", pdu(seq=6, link=4))
         until(lambda: len(outcomes(bench)) == 5)
         waited_s = bench.out["feedback"].times_s[3] - sent_s
     assert [o[1] for o in outcomes(bench)] == [0, 1, 2, 5, 6]
-    assert waited_s > 0.19
+    assert waited_s > 0.99
     assert "timeouts" not in bench.block.status()
 
 
 def test_a_block_without_a_verdict_becomes_a_nack(make):
-    bench = make(timeout_s=0.1)
+    bench = make(timeout_s=1.0)  # block 1 has its verdict long before
     with running(bench.top):
         for seq in (0, 1):
             bench.post("decision", message(seq=seq))
@@ -102,7 +102,7 @@ def test_of_two_verdicts_the_first_counts(make):
 
 
 def test_a_verdict_on_a_block_that_was_never_sent_is_counted_and_holds_up_no_one(make):
-    bench = make(timeout_s=1.0)
+    bench = make(timeout_s=3.0)
     with running(bench.top):
         bench.post("decision", message(seq=0))
         until(lambda: bench.block.status()["waiting"] == 1)
@@ -110,7 +110,7 @@ def test_a_verdict_on_a_block_that_was_never_sent_is_counted_and_holds_up_no_one
         bench.post("ok", pdu(seq=5))
         bench.post("decision", message(seq=9))
         bench.post("ok", pdu(seq=9))
-        until(lambda: len(bench.out["feedback"].messages) == 2, timeout_s=5)
+        until(lambda: len(bench.out["feedback"].messages) == 2)
         assert bench.dropped("verdict: unknown block") == 0
         until(lambda: bench.dropped("verdict: unknown block") == 1)
     assert outcomes(bench) == [(0, 0, True), (0, 9, True)]

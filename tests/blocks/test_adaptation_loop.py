@@ -75,7 +75,7 @@ def loop(selector, rng, bias_db, tuner=None, lose=0.0, **merge):
         top.msg_connect(tuner, "model", selector, "model")
     with running(top):
         post(phy, "next", pmt.PMT_T)
-        until(lambda: len(phy.log) + phy.lost == PACKETS, "all packets", timeout_s=30)
+        until(lambda: len(phy.log) + phy.lost == PACKETS, "all packets")
         ends = ("verdicts", "timeouts", "erasures")
         until(lambda: sum(merger.status().get(end, 0) for end in ends) == PACKETS, "every block's end")
     return phy, merger
@@ -111,6 +111,7 @@ def test_a_block_that_is_lost_without_a_trace_does_not_stop_the_loop(plain_predi
     status = merger.status()
     told = status["timeouts" if on_timeout == "nack" else "erasures"]
     assert phy.lost > 10
-    # A verdict may also be late on a busy machine: then it is counted as such, and nothing is counted twice.
-    assert told - phy.lost == sum(status["dropped"].values())
     assert status["verdicts"] + told == PACKETS
+    # A verdict may also be late on a busy machine: then it is counted as such (but for the last one's, which
+    # may come when all has stopped), and nothing is counted twice.
+    assert told - phy.lost - sum(status["dropped"].values()) in (0, 1)

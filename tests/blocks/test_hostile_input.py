@@ -161,7 +161,7 @@ def test_no_message_stops_a_block_or_surprises_it(bench):
     first = FIRST.get(bench.block.name(), "pdu_in")
     bench.post(first, pdu() if first == "pdu_in" else message(**WHOLE.get(first)))  # link 0 has its place
 
-    @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, suppress_health_check=list(HealthCheck))
     @given(st.lists(hostile(PORTS[bench.block.name()]), min_size=1, max_size=4))
     def bombard(messages):
         for port, noise in messages:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from flowgraph import Bench, message, post, running, threads, until
 from wifi_standin import SNR_DB, Fate, Mac, Phy, payload, u8
 
+SOON_S = 1.5  # a time-out that is waited for; what is to come in time does, on a busy machine too
 GRC = Path(__file__).resolve().parents[2] / "grc" / "lighttune_ieee802_11_link.block.yml"
 
 
@@ -77,7 +78,7 @@ def test_a_header_without_a_frame_is_a_nack_long_before_the_time_out(make):
 
 
 def test_no_header_is_an_erasure_after_the_time_out(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.LOST)
         bench.send(1)
@@ -88,7 +89,7 @@ def test_no_header_is_an_erasure_after_the_time_out(make):
 
 
 def test_a_header_that_says_something_else_is_no_header_of_this_frame(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.GARBLED)
         bench.ended(1)
@@ -98,7 +99,7 @@ def test_a_header_that_says_something_else_is_no_header_of_this_frame(make):
 
 
 def test_a_frame_that_is_cut_off_is_a_nack_after_the_time_out(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.CUT)
         bench.ended(1)
@@ -129,9 +130,9 @@ def test_a_frame_that_is_received_twice_counts_once(make):
 
 
 def test_a_decoder_slower_than_the_time_out_is_not_waited_for(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
-        bench.decode_mac.delay_s = 1.2
+        bench.decode_mac.delay_s = 2.5 * SOON_S
         bench.send(0)
         bench.ended(1)
         until(lambda: bench.dropped("mac_out: not of the frame in flight") == 1)
@@ -140,7 +141,7 @@ def test_a_decoder_slower_than_the_time_out_is_not_waited_for(make):
 
 
 def test_a_frame_that_comes_when_it_is_given_up_hurts_no_other(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.KEPT)
         bench.ended(1)
@@ -153,7 +154,7 @@ def test_a_frame_that_comes_when_it_is_given_up_hurts_no_other(make):
 
 
 def test_a_late_frame_takes_back_its_header(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.LOST)
         bench.send(1, Fate.LOST)
@@ -170,7 +171,7 @@ def test_a_late_frame_takes_back_its_header(make):
 
 
 def test_a_late_frame_that_is_faster_than_the_tap_leaves_no_header_behind(make):
-    bench = make(timeout_s=0.3)
+    bench = make(timeout_s=SOON_S)
     header = Header(2, 88, SNR_DB, 0.5)
     tags = pmt.make_dict()
     for key, value in (
@@ -191,7 +192,7 @@ def test_a_late_frame_that_is_faster_than_the_tap_leaves_no_header_behind(make):
 
 
 def test_a_tap_that_lags_behind_takes_no_old_header_for_the_next_frame_s(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0)
         bench.ended(1)
@@ -229,14 +230,14 @@ def test_the_mapper_is_told_of_changes_only(make):
 
 
 def test_a_frame_that_the_transmitter_has_not_taken_keeps_its_rate_and_its_turn(make):
-    bench = make(timeout_s=0.3)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.mapper.go.clear()
         post(bench.mapper, "in", pmt.intern("plug"))
         bench.send(0, mcs=3)
         bench.send(1, mcs=6)
         until(lambda: bench.count("sent") == 1)
-        time.sleep(1.0)  # three time-outs
+        time.sleep(3 * SOON_S)
         assert bench.ends() == []
         assert bench.mapper.set_to == [3]
         bench.mapper.go.set()
@@ -246,7 +247,7 @@ def test_a_frame_that_the_transmitter_has_not_taken_keeps_its_rate_and_its_turn(
 
 
 def test_a_frame_at_another_rate_is_counted_and_teaches_nothing(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
         bench.send(0, Fate.OTHER_RATE)
         bench.ended(1)
@@ -265,7 +266,7 @@ def test_a_mac_that_says_nothing_is_an_erasure(make):
 
 
 def test_too_many_are_dropped_and_counted(make):
-    bench = make(timeout_s=0.5, queue_limit=2)
+    bench = make(timeout_s=SOON_S, queue_limit=2)
     with running(bench.top):
         for seq in range(5):
             bench.send(seq, Fate.LOST if seq == 0 else Fate.GOOD)
@@ -348,10 +349,10 @@ NOISE = st.one_of(
 
 
 def test_whatever_arrives_it_goes_on(make):
-    bench = make(timeout_s=0.5)
+    bench = make(timeout_s=SOON_S)
     with running(bench.top):
 
-        @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=150, suppress_health_check=list(HealthCheck))
         @given(st.sampled_from(["pdu_in", "psdu_in", "mac_out"]), NOISE)
         def bombard(port, noise):
             bench.post(port, noise)
@@ -399,7 +400,7 @@ def test_something_that_is_not_the_phy_is_refused():
 
 
 def test_our_selector_and_tuner_adapt_over_it(make):
-    bench = make(timeout_s=1.0, queue_limit=100)
+    bench = make(queue_limit=100)
     selector, tuner = lighttune.olla_selector("wifi"), lighttune.tuner("wifi")
     table = McsTable.named("wifi")
     top, link = bench.top, bench.block

@@ -148,22 +148,23 @@ def test_learning_keeps_its_pace_and_the_heart_goes_on_beating(make):
     start_s = time.monotonic()
     with running(bench.top):
         until(lambda: bench.block.status().get("samples") == 41)
-    assert time.monotonic() - start_s > 0.9  # 40 intervals of 25 ms
-    beats = [d for d in bench.out["model"].dicts() if "heartbeat" in d]
-    assert len(beats) >= 2
+        assert time.monotonic() - start_s > 0.9  # 40 intervals of 25 ms
+        # The second was due after half of that time, and may just be on its way.
+        until(lambda: len([d for d in bench.out["model"].dicts() if "heartbeat" in d]) >= 2, "two beats")
 
 
-def test_a_link_s_model_is_published_a_hundred_times_a_second_at_most(make):
+def test_a_link_s_model_is_published_fifty_times_a_second_at_most(make):
     bench = make()
+    start_s = time.monotonic()
     with running(bench.top):
-        start_s = time.monotonic()
         for seq in range(400):
             bench.post("decision", decided(seq))
             bench.post("feedback", message(seq=seq, ack=seq % 3 == 0))
         until(lambda: bench.block.status().get("samples") == 400)
         until(lambda: models(bench)[-1]["version"] == 400)  # the last one is never held back for good
+        n = len(models(bench))
         elapsed_s = time.monotonic() - start_s
-    assert len(models(bench)) <= 2 + 100 * elapsed_s
+    assert n <= 1 + 50 * elapsed_s  # the first goes out at once
 
 
 def test_links_are_bounded_and_one_too_many_costs_the_others_nothing(make):

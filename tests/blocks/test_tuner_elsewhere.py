@@ -50,7 +50,7 @@ class Loop:
         return self.tuner.status()
 
     def wait_heard(self):
-        until(lambda: self.status()["service"] == "heard", "the service to be heard", 30)
+        until(lambda: self.status()["service"] == "heard", "the service to be heard")
         until(lambda: self.selector.block.status()["mode"] == "model")
 
 
@@ -120,7 +120,7 @@ def test_a_frozen_process_is_away_then_replaced(plain_predictor, caplog, monkeyp
         until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)
         until(lambda: loop.selector.said().get("tuner") == "away")
         assert loop.send(ack=True)["version"] > 0
-        until(lambda: loop.status()["restarts"] == 1, "it to be replaced", 20)
+        until(lambda: loop.status()["restarts"] == 1, "it to be replaced")
         loop.wait_heard()
     assert not alive(first)
     assert any("silent for" in record.getMessage() for record in caplog.records)

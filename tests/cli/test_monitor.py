@@ -22,10 +22,10 @@ from gnuradio.lighttune.core.link_view import Row
 
 from flowgraph import running
 from loop import Loop
+from patience import WAIT_S
 
 COMMAND = [sys.executable, "-m", "gnuradio.lighttune.cli", "monitor"]
 NOBODY = "tcp://127.0.0.1:1"
-HANG_S = 40
 ROW = re.compile(
     r"""^\ +0\ \ (?P<mcs>\d)\ (?P<name>\S+\ \d/\d)\ +(?P<snr>[\d.]+)\ dB\ .*
     \ (?P<predicted>[\d.]+)\ %\ +(?P<observed>[\d.]+)\ %\ +(?P<nacks>\d+)/(?P<blocks>\d+)
@@ -49,11 +49,11 @@ def call(*arguments, meanwhile=None):
     process = subprocess.Popen(
         [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    end_s = time.monotonic() + HANG_S
+    end_s = time.monotonic() + WAIT_S
     while meanwhile and process.poll() is None and time.monotonic() < end_s:
         meanwhile()
         time.sleep(0.01)
-    out, err = process.communicate(timeout=HANG_S)
+    out, err = process.communicate(timeout=WAIT_S)
     return process.returncode, out, err
 
 
@@ -70,7 +70,7 @@ def test_once_prints_what_the_flowgraph_does(loop, tmp_path):
     assert 15 < float(row["snr"]) < 18
     assert 2 <= int(row["mcs"]) <= 6
     assert row["name"].startswith(("QPSK", "16-QAM", "64-QAM"))
-    assert int(row["blocks"]) > 50
+    assert int(row["blocks"]) > 10
     assert row["observed"] == f"{100 * int(row['nacks']) / int(row['blocks']):.1f}"
     # 1024 bits of each packet that arrived: some 100 packets a second, fewer on a busy machine
     assert 1 < float(row["goodput"]) < 110
@@ -122,7 +122,7 @@ class Terminal:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text.split("\x1b[H")[-1])
 
     def wait_for(self, words, meanwhile=lambda: None):
-        end_s = time.monotonic() + HANG_S
+        end_s = time.monotonic() + WAIT_S
         while words not in self.screen:
             assert time.monotonic() < end_s, self.screen
             meanwhile()
@@ -141,7 +141,7 @@ class Terminal:
         os.close(self.ours)
 
     def ended(self):
-        end_s = time.monotonic() + HANG_S
+        end_s = time.monotonic() + WAIT_S
         while self.process.poll() is None:
             assert time.monotonic() < end_s
             if select.select([self.ours], [], [], 0.05)[0]:
@@ -149,7 +149,7 @@ class Terminal:
                     os.read(self.ours, 65536)  # a full terminal would hold it up
                 except OSError:  # it is gone
                     break
-        return self.process.wait(HANG_S)
+        return self.process.wait(WAIT_S)
 
 
 @pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "Ctrl-C"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowgraph import until
+from patience import HANG_S
 
 SPEC = """worlds: [nominal]
 seeds: {first: 1, count: 400}
@@ -53,15 +54,15 @@ def end(process, number):
     """Send the signal; output and exit status."""
     children = family(process.pid)
     process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    until(lambda: not [pid for pid in children if Path(f"/proc/{pid}/exe").exists()], "children to end", 30)
+    said, _ = process.communicate(timeout=HANG_S)
+    until(lambda: not [pid for pid in children if Path(f"/proc/{pid}/exe").exists()], "children to end")
     return said, process.returncode
 
 
 @pytest.mark.parametrize("number", STATUS)
 def test_a_flowgraph_of_the_demo_ends_with_a_word(number, tmp_path):
     process = begin("demo", "--packets", "100000", cwd=tmp_path)
-    until(lambda: any("amc_rx" in name for name in read(process.pid, "comm")), "the flowgraph", 120)
+    until(lambda: any("amc_rx" in name for name in read(process.pid, "comm")), "the flowgraph")
     said, status = end(process, number)
     assert status == STATUS[number], said
     assert "lighttune: interrupted" in said
@@ -74,7 +75,7 @@ def test_a_campaign_keeps_its_cells_and_leaves_no_worker_behind(number, tmp_path
     (tmp_path / "spec.yaml").write_text(SPEC)
     process = begin("campaign", "spec.yaml", "--workers", "1", "--out", "out", cwd=tmp_path)
     cells = tmp_path / "out" / "cells"
-    until(lambda: len(list(cells.glob("*.parquet"))) > 2, "some cells", 90)
+    until(lambda: len(list(cells.glob("*.parquet"))) > 2, "some cells")
     assert family(process.pid)
     said, status = end(process, number)
     assert status == STATUS[number], said

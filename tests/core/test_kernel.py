@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import random_predictor, random_table
+from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,7 @@ def pair(predictor: Predictor, policy: SelectionPolicy) -> tuple[PlainLink, Comp
     return PlainLink(predictor, policy), CompiledLink(predictor, policy, kernel)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)  # a tie within rounding is no fault
+@settings(max_examples=60, derandomize=True)  # a tie within rounding is no fault
 @given(
     seed=st.integers(0, 2**32 - 1),
     objective=st.sampled_from(("goodput", "target")),
@@ -168,7 +169,7 @@ def test_numpy_decides_where_the_switch_says_so(plain_predictor, monkeypatch):
 def python(program: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=HANG_S, check=False, env={**os.environ, **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -61,7 +61,7 @@ def any_features(seed):
     return x
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 30), st.sampled_from([1, 2, 3]))
 def test_bler_is_a_probability_monotone_in_snr_and_along_every_ladder(seed, size, number):
     check_structure(McsTable.nr_pdsch(number), seed, size)
@@ -74,7 +74,7 @@ def test_the_same_holds_for_the_shipped_tables(name, size):
         check_structure(McsTable.named(name), seed, size)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 30))
 def test_the_same_holds_for_any_table(seed, size):
     check_structure(any_table(seed), seed, size)

@@ -44,7 +44,7 @@ def same(some, others):
         np.testing.assert_array_equal(array, others[0][name])  # NaN equals NaN here
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tensors=TENSORS, metadata=METADATA)
 def test_each_reads_what_the_other_wrote(tmp_path_factory, tensors, metadata):
     path = tmp_path_factory.mktemp("t") / "file"

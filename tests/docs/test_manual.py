@@ -13,6 +13,8 @@ import pytest
 import yaml
 from gnuradio import gr, lighttune
 
+from patience import HANG_S
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MESSAGES = (DOCS / "messages.md").read_text()
@@ -31,8 +33,8 @@ def manual(tmp_path_factory):
     site = tmp_path_factory.mktemp("manual")
     done = subprocess.run(
         [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--quiet", "--site-dir", site],
-        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=120,
-        check=False,
+        cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True,
+        timeout=HANG_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr
@@ -125,7 +127,7 @@ def test_the_20_lines_that_attach_a_phy_are_20_and_the_page_shows_them():
         assert f"```python\n{part.rstrip()}\n```" in page
     messages = subprocess.run(
         [sys.executable, ROOT / "examples/own_phy.py", "--seconds", "1"],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=HANG_S, check=True,
     ).stdout  # fmt: skip
     assert int(re.findall(r"\(acks \. (\d+)\)", messages)[-1]) > 10
 

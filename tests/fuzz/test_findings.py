@@ -15,6 +15,8 @@ from gnuradio.lighttune.records.journal import Journal
 from gnuradio.lighttune.records.log import Session
 from gnuradio.lighttune.sim.campaign_spec import read_spec
 
+from patience import WAIT_S
+
 SPEC = "worlds: [nominal]\nseeds: [1]\nlinks: {links}\nslots: 100\nadapters: {{OLLA: {{kind: olla{more}}}}}\n"
 ROW = {"modulation_order": 2, "code_rate": 0.5, "threshold_db": 1.0, "slope_db": 0.3}
 CURVES = {"schema": 1, "mcs": [ROW], "payload_bytes": 128, "overhead_symbols": 10.0}
@@ -38,7 +40,7 @@ def test_aliases_that_stand_for_terabytes_are_refused_before_a_message_shows_the
         read(tmp_path, f"worlds:\n- &a0 [x]\n{levels}")
     with pytest.raises(ValueError, match="unhashable"):
         read(tmp_path, f"worlds:\n- &a0 [x]\n{levels}? *a12\n: 1\n")
-    assert time.monotonic() - began_s < 20  # a hang, not a speed
+    assert time.monotonic() - began_s < WAIT_S  # a hang, not a speed
 
 
 def test_a_campaign_that_no_memory_holds_is_refused(tmp_path):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from fuzzing import reader
 from fuzzing.handlers import Finding
 from fuzzing.targets import TARGETS
+from patience import HANG_S
 
 BENCH = Path(__file__).parents[2] / "bench"
 NO_HANDLERS = {"amc_rx", "packet_source", "UsrpError"}
@@ -60,7 +61,7 @@ def test_hostile_input_is_taken_or_refused_as_documented(name, tmp_path):
         assert any([feed(seed) for seed in seeds]), "no seed is taken: the target tests nothing"
 
         @settings(
-            max_examples=round(150 * target.share), deadline=None, derandomize=True, database=None,
+            max_examples=round(150 * target.share), database=None,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(st.one_of(spoilt(seeds), spoilt(seeds), st.binary(max_size=256)))
@@ -93,7 +94,7 @@ def test_no_input_makes_a_reader_take_more_memory_than_it_has_bytes_by_far(name,
     finally:
         tracemalloc.stop()
     assert peak < 4e6
-    assert time.monotonic() - began_s < 60  # a hang, not a speed
+    assert time.monotonic() - began_s < HANG_S  # a hang, not a speed
 
 
 def test_a_block_that_miscounts_or_raises_is_a_finding():
@@ -141,7 +142,7 @@ def test_the_coverage_guided_run_works_and_writes_its_page(tmp_path):
     pytest.importorskip("atheris", reason="atheris has no package for this Python")
     command = [sys.executable, "bench/fuzz.py", "--inputs", "20000", "--only", "wire format"]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=BENCH.parent, capture_output=True, text=True, timeout=300,
+        [*command, "--out", str(tmp_path)], cwd=BENCH.parent, capture_output=True, text=True, timeout=HANG_S,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 
 import gc
 import inspect
+import itertools
 import math
 import os
 import re
@@ -17,8 +18,9 @@ import yaml
 from gnuradio import lighttune
 
 from display import start_xvfb
-from flowgraph import WAIT_S, Bench, Collector, floats, message, post, running
+from flowgraph import Bench, Collector, floats, message, post, running, until
 from loop import Loop
+from patience import WAIT_S
 
 DEFINITION = Path(__file__).resolve().parents[2] / "grc" / "lighttune_panel.block.yml"
 
@@ -35,14 +37,12 @@ def application():
 
 @pytest.fixture
 def show(application):
-    """``show(condition)`` runs the window until the condition holds; ``show(seconds=...)`` for a time."""
+    """``show(condition)`` runs the window until the condition holds."""
 
-    def run(condition=lambda: False, seconds=None):
-        end_s = time.monotonic() + (WAIT_S if seconds is None else seconds)
+    def run(condition):
+        end_s = time.monotonic() + WAIT_S
         while not condition():
-            if time.monotonic() > end_s:
-                assert seconds is not None, "waited in vain"
-                return
+            assert time.monotonic() < end_s, "waited in vain"
             application.processEvents()
             time.sleep(0.01)
 
@@ -88,11 +88,19 @@ def test_the_window_shows_what_the_link_does(application, show):
     decided = Collector()
     top.msg_connect(top.selector, "decision", decided, "in")
 
+    sent, pictures = itertools.count(1), []
+    show_link = widget.show_link
+    widget.show_link = lambda *news: (show_link(*news), pictures.append(news))
+
     with running(top):
-        show(lambda: top.send() >= 300)
-        show(lambda: panel.view.links[0].decisions == top.selector.status()["decisions"])
+        show(lambda: next(sent) and top.send() >= 300)
+        n = next(sent) - 1
+        show(lambda: top.selector.status()["decisions"] == n)
         show(lambda: top.acks.status()["waiting"] == 0)
-    show(seconds=0.5)  # the last status, and the last picture
+        show(lambda: panel.view.links[0].decisions == n)
+        show(lambda: panel.view.links[0].acks + panel.view.links[0].nacks == n)
+    drawn = len(pictures)
+    show(lambda: len(pictures) > drawn)  # with all that came
     selector, link, decisions = top.selector.status(), panel.view.links[0], decided.dicts()
 
     assert widget.isVisible()
@@ -156,8 +164,13 @@ def test_nothing_heard_is_shown_as_such(bench, show):
     widget = bench.block.qwidget()
     show(lambda: widget.heard.text() == "no message yet")
     assert texts(widget, "mcs")[0] == texts(widget, "snr")[0] == texts(widget, "observed")[0] == "\u2013"
-    bench.post("csi", message(snr_db=3.0))
-    show(lambda: "live" in widget.heard.text())
+
+    def live():
+        """However seldom the window gets its turn: the last message is never old."""
+        bench.post("csi", message(snr_db=3.0))
+        return "live" in widget.heard.text()
+
+    show(live)
     show(lambda: "no message for" in widget.heard.text())
 
 
@@ -198,10 +211,9 @@ def test_buffers_are_bounded_while_the_window_hangs(bench, show):
     for n in range(8200):
         post(bench.block, "csi", message(snr_db=float(n % 30)))
         if n % 2000 == 0:
-            time.sleep(0.05)  # GNU Radio's own queue holds 8192 messages
-    deadline_s = time.monotonic() + WAIT_S
-    while bench.block.counters["csi"] < 8200 and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+            # GNU Radio's own queue holds 8192 messages.
+            until(lambda n=n: bench.block.counters["csi"] > n, "these to be taken")
+    until(lambda: bench.block.counters["csi"] == 8200, "all messages to be taken")
     assert bench.block.status()["dropped"] == {"buffer: overflow": 8200 - 8192}
     show(lambda: bench.block.view.links)
 

@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from patience import WAIT_S
+
 
 @pytest.fixture
 def make_bursts():
@@ -82,18 +84,10 @@ class Wire:
     def __getitem__(self, port):
         return [self._pmt.to_python(m) for m in self._sinks[port].messages]
 
-    def wait(self, port, count, timeout_s=30.0):
+    def wait(self, port, count, timeout_s=WAIT_S):
         """Wait until ``count`` messages came from a port; returns whether they did."""
         with self.news:
             return self.news.wait_for(lambda: len(self._sinks[port].messages) >= count, timeout_s)
-
-    def quiet(self, port, still_s=0.5, timeout_s=30.0):
-        """Wait until nothing new has come from a port for ``still_s``."""
-        end = time.monotonic() + timeout_s
-        seen = -1
-        while seen != len(self._sinks[port].messages) and time.monotonic() < end:
-            seen = len(self._sinks[port].messages)
-            time.sleep(still_s)
 
 
 class Link:
@@ -125,7 +119,7 @@ class Link:
             "pdu_in", pmt.cons(pmt.to_pmt(metadata), pmt.init_u8vector(len(payload), list(payload)))
         )
 
-    def drained(self, packets, timeout_s=60.0):
+    def drained(self, packets, timeout_s=WAIT_S):
         """Wait until so many packets are sent, received and judged."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

@@ -11,12 +11,14 @@ from gnuradio import analog, blocks, gr
 from gnuradio.lighttune.blocks.amc_rx import amc_rx
 from gnuradio.lighttune.blocks.amc_tx import amc_tx
 
+from patience import WAIT_S
+
 
 def payloads_of(messages):
     return [(meta["seq"], bytes(data)) for meta, data in messages]
 
 
-def wait_until(condition, timeout_s=20.0):
+def wait_until(condition, timeout_s=WAIT_S):
     end = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -56,9 +58,9 @@ def test_hostile_messages_are_counted_by_cause_and_the_next_packet_passes(link, 
         running.send(b"still here", seq=9, mcs=4)
         assert running.wire.wait("pdu_out", 1)
         assert payloads_of(running.wire["pdu_out"]) == [(9, b"still here")]
-        assert running.wire.wait("tx status", 1, 2)  # published while it runs, not only at the end
-    dropped = running.wire["tx status"][-1]["dropped"]
-    assert dropped == {f"pdu_in: {cause}": len(messages) for cause, messages in HOSTILE.items()}
+        counted = {f"pdu_in: {cause}": len(messages) for cause, messages in HOSTILE.items()}
+        # Published while it runs, not only at the end.
+        wait_until(lambda: [s for s in running.wire["tx status"] if s["dropped"] == counted])
 
 
 def test_random_messages_never_stop_the_transmitter(link, rng):
@@ -107,7 +109,7 @@ def test_a_full_queue_and_a_short_slot_are_counted(rng):
     top.wait()
 
 
-def samples_through(x, wire, count=0):
+def samples_through(x, wire, count):
     """Feed samples to a receiver; its counters and messages after all of them are taken."""
     top = gr.top_block()
     source, rx = blocks.vector_source_c(x.tolist()), amc_rx(on_overload="wait")
@@ -116,7 +118,7 @@ def samples_through(x, wire, count=0):
     listener.hears(rx, "feedback", "pdu_out", "csi", "status")
     top.start()
     wait_until(lambda: rx.idle_after(len(x)))
-    listener.wait("feedback", count, 5)
+    assert listener.wait("feedback", count)
     top.stop()
     top.wait()
     return rx.decode_mac.status(), listener
@@ -146,7 +148,7 @@ def test_noise_yields_no_verdict(wire, rng):
     listener = wire(top)
     listener.hears(rx, "feedback", "csi", "pdu_out")
     top.start()
-    wait_until(lambda: rx.idle_after(n), 60)
+    wait_until(lambda: rx.idle_after(n))
     top.stop()
     top.wait()
     assert not listener["feedback"]

@@ -19,6 +19,8 @@ from gnuradio.lighttune.modem.mapping import constellation
 from gnuradio.lighttune.modem.mcs import MCS
 from gnuradio.lighttune.modem.numerology import noise_power
 
+from patience import WAIT_S
+
 CURVES = json.loads((Path(gnuradio.lighttune.__file__).parent / "models" / "amc_curves.json").read_text())
 AT_10PCT = [row["snr_at_10pct_db"] for row in CURVES["mcs"]]
 PACKETS = 1000
@@ -40,8 +42,8 @@ def test_payloads_and_metadata_arrive_as_they_were_sent(link, rng):
     with link(32, cfo_spacings=-0.4, gap_samples=300) as running:
         for seq, payload in enumerate(sent):
             running.send(payload, seq=seq + 2**32 - 5, mcs=2 * seq, link=seq)
-        assert running.wire.wait("feedback", 5)
-        assert running.wire.wait("pdu_out", 5)
+        for port in ("feedback", "pdu_out", "csi"):
+            assert running.wire.wait(port, 5)
         got = running.wire["pdu_out"]
         feedback, csi = running.wire["feedback"], running.wire["csi"]
     assert payloads_of(got) == [(seq + 2**32 - 5, payload) for seq, payload in enumerate(sent)]
@@ -62,12 +64,15 @@ def test_at_the_10_percent_point_every_header_that_arrives_gets_its_verdict_in_o
         for seq in range(count):
             running.send(rng.bytes(128), seq=seq, mcs=mcs)
         assert running.drained(count)
-        running.wire.quiet("feedback")
+        status = running.rx.decode_mac.status()
+        judged = status["acks"] + status["nacks"]
+        for port, n in (("feedback", judged), ("csi", judged), ("pdu_out", status["acks"])):
+            assert running.wire.wait(port, n)
         feedback, csi = running.wire["feedback"], running.wire["csi"]
         delivered = [meta["seq"] for meta, _ in running.wire["pdu_out"]]
     seqs = [f["seq"] for f in feedback]
     assert seqs == sorted(set(seqs)) == [c["seq"] for c in csi]
-    assert len(seqs) >= count - 4  # headers are lost at 0.2 % at most
+    assert len(seqs) >= count - 8  # headers are lost at 0.2 % at most: 0.8 expected, 9 once in 5 million runs
     assert delivered == [f["seq"] for f in feedback if f["ack"]]
     nacks = count - len(delivered)
     assert 0.04 * count < nacks < 0.18 * count  # 40 expected, standard deviation 6
@@ -109,6 +114,7 @@ def test_a_walk_through_a_fading_channel_of_gr_channels(link, rng):
         for seq in range(60):
             running.send(rng.bytes(64), seq=seq, mcs=1)
         assert running.wire.wait("feedback", 55)
+        assert running.wire.wait("csi", 55)
         acks = [f["ack"] for f in running.wire["feedback"]]
         snr = [c["snr_db"] for c in running.wire["csi"]]
     assert np.mean(acks) > 0.9
@@ -141,7 +147,7 @@ def test_a_slot_starts_each_packet_at_its_multiple(rng):
     assert all(offset % slot in (0, slot - 1) for offset, _ in tags)
 
 
-def wait_until(condition, timeout_s=20.0):
+def wait_until(condition, timeout_s=WAIT_S):
     end = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -153,7 +159,7 @@ def test_stop_and_wait_gets_each_verdict_from_its_own_slot_alone(link, rng):
     with link(12, cfo_spacings=0.3, slot_samples=slot) as running:
         for seq in range(50):  # nothing but 64 samples of padding follows each packet
             running.send(rng.bytes(128), seq=seq, mcs=seq % 3)
-            assert running.wire.wait("feedback", seq + 1, timeout_s=5), f"no verdict on packet {seq}"
+            assert running.wire.wait("feedback", seq + 1), f"no verdict on packet {seq}"
         assert all(f["ack"] for f in running.wire["feedback"])
 
 
@@ -192,6 +198,8 @@ def test_constellations_are_few_and_none_is_made_for_nobody(link, rng):
             for seq in range(60):
                 running.send(rng.bytes(100), seq=seq, mcs=3)
             assert running.wire.wait("feedback", 60)
+            if running is watched:
+                assert running.wire.wait("constellation", running.rx.demodulator.constellations)
             took_s = time.monotonic() - start_s
     assert alone.rx.demodulator.constellations == 0
     heard = watched.wire["constellation"]
@@ -203,7 +211,7 @@ def test_status_tells_what_happened(link, rng):
         for seq in range(5):
             running.send(rng.bytes(50), seq=seq, mcs=5)
         assert running.wire.wait("feedback", 5)
-        running.wire.wait("status", 2, 2)
+        assert running.wire.wait("status", 1)
         status = running.wire["status"][-1]
     assert status["block"] == "amc_rx"
     assert {"detections", "header_failures", "resyncs"} <= set(status)

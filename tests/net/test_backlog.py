@@ -8,6 +8,8 @@ import pytest
 from gnuradio.lighttune.net.backlog import Backlog
 from gnuradio.lighttune.net.wire import SAMPLE
 
+from patience import WAIT_S
+
 
 def numbered(first, n):
     records = np.zeros(n, SAMPLE)
@@ -49,7 +51,7 @@ def test_one_thread_may_put_while_another_takes():
     taker.start()
     for first in range(0, 100_000, 50):
         lost += backlog.put(numbered(first, 50))
-    taker.join(30)
+    taker.join(WAIT_S)
     assert not taker.is_alive()
     assert got == sorted(got)
     assert len(got) + lost == 100_000

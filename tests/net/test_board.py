@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flowgraph import until
+from patience import WAIT_S
 from served import Served
 
 BOARD = Path(__file__).resolve().parents[2] / "docs" / "grafana" / "lighttune.json"
@@ -30,7 +31,7 @@ def queries(board):
 
 def names(url):
     """Names that can occur in a scrape: with and without the suffixes of histograms."""
-    text = urllib.request.urlopen(url, timeout=10).read().decode()
+    text = urllib.request.urlopen(url, timeout=WAIT_S).read().decode()
     found = set(re.findall(r"^([a-z_]+)[ {]", text, re.MULTILINE))
     found |= {name for name, kind in re.findall(r"^# TYPE (\S+) (counter|gauge)$", text, re.MULTILINE)}
     return found
@@ -46,7 +47,7 @@ def test_every_metric_that_the_board_asks_for_is_exported(board):
         url = re.search(r"http://\S+", monitor.stderr.readline())[0]
         links = names(url)
         monitor.terminate()
-        assert monitor.wait(20) == 0
+        assert monitor.wait(WAIT_S) == 0
     finally:
         monitor.kill()
         monitor.stderr.close()

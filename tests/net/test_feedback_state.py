@@ -33,7 +33,7 @@ def read(reader, reports, now_s=1.0):
     return [v for n in news for v in n.verdicts]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 def test_over_a_bad_network_every_verdict_arrives_once_and_as_it_was(seed, first):
     """Loss, duplicates and reordering as they come; numbers wrap; some blocks have lost their header."""

@@ -11,6 +11,7 @@ from gnuradio.lighttune.net.telemetry import Publisher
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowgraph import until
+from patience import WAIT_S
 
 NOTHING = np.empty(0, np.float32)
 
@@ -63,7 +64,7 @@ def test_links_beyond_the_bound_are_counted(heard):
 
 
 def scraped(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=WAIT_S) as answer:
         text = answer.read().decode()
     samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return {(s.name, *sorted(s.labels.items())): s.value for s in samples}

@@ -2,7 +2,7 @@
 """Telemetry over real sockets: what is sent comes back, what is lost is counted, rubbish is refused."""
 
 import math
-import time
+import threading
 from contextlib import suppress
 
 import msgpack
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import zmq
 from gnuradio.lighttune.net import telemetry as t
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowgraph import until
+from patience import WAIT_S
 
 FEATURES = np.linspace(-1, 1, 17, dtype=np.float32)
 FIELDS = {
@@ -56,14 +57,16 @@ def pair():
 
 def hear(publisher, subscriber):
     """Send until the subscriber is connected, and take all that was sent for it."""
+    sent = []
 
     def heard():
-        publisher.send("status", "bench", {"block": "hello"})
+        sent.append(f"hello {len(sent)}")
+        publisher.send("status", "bench", {"block": sent[-1]})
         return subscriber.receive(0.05)
 
-    until(heard)
-    while subscriber.receive(0.2):
-        pass
+    said = until(heard)
+    while said.fields["block"] != sent[-1]:  # they come in order
+        said = subscriber.receive(1.0) or until(heard)
 
 
 @pytest.mark.parametrize("kind", t.KINDS)
@@ -76,7 +79,7 @@ def test_messages_arrive_in_order_with_their_numbers(pair):
     publisher, subscriber = pair
     for seq in range(500):
         publisher.send("feedback", "bench", FIELDS["feedback"] | {"seq": seq}, time_s=float(seq))
-    got = [subscriber.receive(5) for _ in range(500)]
+    got = [subscriber.receive(WAIT_S) for _ in range(500)]
     assert [m.fields["seq"] for m in got] == list(range(500))
     assert [m.number - got[0].number for m in got] == list(range(500))
     assert (subscriber.missed, publisher.dropped, publisher.refused) == (0, 0, {})
@@ -94,27 +97,28 @@ def test_fields_may_be_made_in_the_publishers_thread(pair):
 
     for fields in (refuse, fail, lambda: FIELDS["csi"]):
         publisher.send("csi", "bench", fields)
-    assert same(subscriber.receive(5).fields, FIELDS["csi"])
+    assert same(subscriber.receive(WAIT_S).fields, FIELDS["csi"])
     assert publisher.refused == {"csi: snr_db missing": 1}
     assert subscriber.missed == 2  # they had numbers: a listener sees that something is not there
 
 
 def test_what_finds_the_queue_full_is_counted_and_seen_as_a_gap(pair):
     publisher, subscriber = pair
-    began = time.monotonic()
+    all_sent, in_time = threading.Event(), []
 
     def slow():
-        time.sleep(0.5)  # the publisher's thread is held: the queue fills behind it
+        in_time.append(all_sent.wait(WAIT_S))  # the publisher's thread is held: the queue fills behind it
         return FIELDS["csi"]
 
     publisher.send("csi", "bench", slow)
     for _ in range(6000):
         publisher.send("csi", "bench", FIELDS["csi"])
-    assert time.monotonic() - began < 5  # hang guard: nobody waited for the thread
+    all_sent.set()
     assert publisher.dropped >= 6000 - 4096 - 1
-    publisher.flush(10)
+    assert publisher.flush(WAIT_S)
+    assert in_time == [True]  # nobody waited for the thread
     publisher.send("status", "bench", FIELDS["status"])
-    while subscriber.receive(5).kind != "status":
+    while subscriber.receive(WAIT_S).kind != "status":
         pass
     assert subscriber.missed == publisher.dropped
 
@@ -125,18 +129,24 @@ def test_a_listener_that_sleeps_holds_nobody_up_and_sees_what_it_missed():
         t.Subscriber(publisher.endpoint, queue=2) as sleeper,
     ):
         hear(publisher, sleeper)
+        missed = sleeper.missed
         big = FIELDS["model"] | {"weights": np.zeros(t.MAX_VECTOR, np.float32)}
         for _ in range(100):  # 26 MB: more than the kernel keeps for a connection
             publisher.send("model", "bench", big)
-            assert publisher.flush(20)
+            assert publisher.flush(WAIT_S)
         assert publisher.dropped == 0
-        got = 0
-        while sleeper.receive(0.5):
-            got += 1
-        publisher.send("status", "bench", FIELDS["status"])
-        assert sleeper.receive(5)
+        kinds: list[str] = []
+        told = 0
+        while "status" not in kinds:
+            assert told < 100
+            if (message := sleeper.receive(0.5)) is not None:
+                kinds.append(message.kind)
+            else:  # what was kept for it has come, as far as one can see
+                publisher.send("status", "bench", FIELDS["status"])
+                told += 1
+        got = len(kinds) - 1
         assert 0 < got < 100
-        assert sleeper.missed == 100 - got
+        assert 100 - got <= sleeper.missed - missed < 100 - got + told  # of those that told it some, too
 
 
 def test_a_publisher_that_starts_anew_is_no_gap():
@@ -169,7 +179,7 @@ def test_closing_sends_what_waits_and_is_harmless_when_repeated():
             publisher.send("csi", "bench", FIELDS["csi"])
         publisher.close()
         publisher.close()
-        assert sum(subscriber.receive(2) is not None for _ in range(300)) == 300
+        assert sum(subscriber.receive(WAIT_S) is not None for _ in range(300)) == 300
         publisher.send("csi", "bench", FIELDS["csi"])
         assert publisher.dropped == 1
 
@@ -239,7 +249,6 @@ def test_frames_that_are_no_message_are_refused_with_a_cause(cause, raw):
         t.decode(raw)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_refused(raw):
     for data in (raw, frame("decision")[: len(raw)] + raw, t.encode(message("decision"))[: len(raw)]):
@@ -254,7 +263,6 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from(t.KINDS), st.dictionaries(st.text(max_size=8), plain, max_size=4), st.data())
 def test_fields_of_any_values_are_refused_or_come_back(kind, more, data):
     name = data.draw(st.sampled_from(sorted(FIELDS[kind])))

@@ -29,6 +29,12 @@ def tap(top, block):
         top.msg_connect(source, port, block, port)
 
 
+def ended(selector):
+    """Blocks that the selector was told the end of."""
+    status = selector.status()
+    return status.get("acks", 0) + status.get("nacks", 0)
+
+
 @pytest.fixture(scope="session")
 def ofdm_log(tmp_path_factory):
     """Folder of a log with one session of `BLOCKS` blocks or more, rotated at least once; and what the blocks
@@ -38,5 +44,11 @@ def ofdm_log(tmp_path_factory):
     recorder = lighttune.recorder(folder, model="amc", rotate_s=1.0)
     tap(top, recorder)
     with running(top):
-        until(lambda: top.selector.status().get("acks", 0) >= BLOCKS, "the packets", 60)
+        until(lambda: top.selector.status().get("acks", 0) >= BLOCKS, "the packets")
+        # Let everything that is under way arrive, so that the log and the blocks' counters must agree.
+        top.packets.stop()
+        until(lambda: top.selector.status()["decisions"] == top.packets.sent, "every decision")
+        until(lambda: ended(top.selector) == top.packets.sent, "every block's end")
+        until(lambda: recorder.status()["rows"]["decision"] == top.packets.sent, "the decisions' rows")
+        until(lambda: recorder.status()["rows"]["feedback"] == top.packets.sent, "the verdicts' rows")
     return folder, {block: getattr(top, block).status() for block in ("selector", "acks")}, recorder.status()

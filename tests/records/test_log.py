@@ -18,10 +18,11 @@ from gnuradio.lighttune.records.columns import TABLES
 from gnuradio.lighttune.records.journal import Journal, read_rows
 from gnuradio.lighttune.records.log import blocks_of, sessions
 from gnuradio.lighttune.records.writer import LogWriter, Rotation
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowgraph import until
+from patience import WAIT_S
 
 FEATURES = np.linspace(-1, 1, N_FEATURES, dtype=np.float32)
 
@@ -138,12 +139,12 @@ def test_kill_9_loses_nothing_that_was_flushed(tmp_path):
         [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     try:
-        until(lambda: list(tmp_path.glob("*/*.parquet")), "a rotation", 30)
+        until(lambda: list(tmp_path.glob("*/*.parquet")), "a rotation")
         told = int(process.stdout.readline())
     finally:
         process.send_signal(signal.SIGKILL)
         told = int(process.stdout.read().split()[-1])
-        process.wait(10)
+        process.wait(WAIT_S)
     session = only(tmp_path)
     seq = session.table("feedback")["seq"]
     assert list(tmp_path.glob("*/*.journal"))
@@ -186,7 +187,6 @@ def test_a_torn_or_damaged_journal_is_read_up_to_there(tmp_path):
         assert len(only(tmp_path).table("csi")["number"]) == 0
 
 
-@settings(deadline=None)
 @given(st.integers(8, 3000), st.binary(min_size=1, max_size=8))
 def test_any_damage_to_a_journal_leaves_a_sound_beginning(tmp_path_factory, at, junk):
     path = tmp_path_factory.mktemp("journal") / "000001.journal"

@@ -16,6 +16,8 @@ from gnuradio.lighttune.sim.campaign import figures, run_cell, simulate
 from gnuradio.lighttune.sim.campaign_spec import parse, read_spec
 from gnuradio.lighttune.sim.peers import BatchOlla, BatchSalad
 
+from patience import HANG_S
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SPEC = {
@@ -232,4 +234,4 @@ def test_reading_and_running_need_no_dask():
         f"campaign = read_spec(__import__('pathlib').Path({str(ROOT / 'examples/campaign.yaml')!r}));"
         "assert not {'dask', 'distributed', 'pyarrow'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=HANG_S)

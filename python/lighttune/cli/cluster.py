@@ -17,7 +17,8 @@ from typing import Any
 from uuid import uuid4
 
 _TLS = ("tls_ca", "tls_cert", "tls_key")
-_PATIENCE_S = 20  # for the scheduler's answer, and for its first worker
+_ANSWER_S = 20  # for the scheduler's answer
+_WORKERS_S = 20  # for its first worker
 
 
 def add_options(parser: argparse.ArgumentParser, workers: int | None, workers_help: str) -> None:
@@ -101,14 +102,14 @@ def connect(args: argparse.Namespace, most: int) -> Iterator[Any]:
         require_encryption=args.scheduler.startswith("tls"),
     )
     try:
-        client = Client(args.scheduler, security=security, timeout=_PATIENCE_S, set_as_default=False)
+        client = Client(args.scheduler, security=security, timeout=_ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise ConnectionError(
             f"no scheduler answers at {args.scheduler}: start one with `dask scheduler` ({error})"
         ) from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE_S)
+            client.wait_for_workers(1, timeout=_WORKERS_S)
         except TimeoutError as error:
             raise ConnectionError(
                 f"the scheduler at {args.scheduler} has no workers: start some with"
