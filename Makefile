@@ -91,7 +91,8 @@ audit: .venv-audit/bin/pip-audit ## ask OSV for known vulnerabilities of the pin
 licences: setup ## write docs/licences.md anew, after `make lock`
 	$(BIN)/python tools/licences.py
 
-install: setup ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
+install: ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
+	@bash -c '. tools/have.sh && need install gnuradio:gnuradio cmake:bin/cmake'
 	cmake -B build/cmake -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --install build/cmake
 
@@ -101,7 +102,7 @@ uninstall: ## remove what `make install` installed
 radio: setup ## build the stand-in radio for docs/usrp.md: build/soapy_loopback
 	cmake -S tools/soapy_loopback -B build/soapy_loopback && cmake --build build/soapy_loopback
 
-deb: setup ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
+deb: ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
 	tools/deb.sh
 
 clean: ## remove everything that was built or installed in this tree
