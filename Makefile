@@ -6,7 +6,7 @@ BIN := .venv/bin
 # In this order: the peers' settings are read by the others.
 SIMULATED := peers search worlds trigger ablation convergence retraining
 
-.PHONY: help setup demo test lint fuzz restarts soak lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
+.PHONY: help setup demo test lint fuzz restarts soak bare lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ radio: setup ## build the stand-in radio for docs/usrp.md: build/soapy_loopback
 
 deb: ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
 	tools/deb.sh
+
+bare: ## both `make demo` and `make test` on a bare Debian 12, as root (SUITE=bookworm FOLDER=; some hours)
+	tools/bare.sh $(or $(SUITE),bookworm) $(FOLDER)
 
 clean: ## remove everything that was built or installed in this tree
 	rm -rf build out .venv .venv-linkgym .venv-audit
