@@ -63,8 +63,8 @@ def test_lintian_has_nothing_to_say(package):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# As a user of Debian would: no tree, no virtual environment, and only Debian's packages, without those that are
-# merely recommended, whatever this machine has.
+# As a user of Debian would: no tree, no virtual environment, and only Debian's packages, without the merely
+# recommended ones, whatever this machine has.
 INSTALLED = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
