@@ -27,8 +27,9 @@ tree=/home/user/gr-lighttune
 [ "$(id -u)" -eq 0 ] || fail "this makes and mounts a system of its own: run it as root"
 command -v debootstrap >/dev/null || fail "no debootstrap here: 'apt-get install debootstrap'"
 if [ -z "${BARE_NAMESPACE-}" ]; then
+    # Read at once: this file may be edited while it runs.
     exec env BARE_NAMESPACE=1 unshare --mount --pid --fork --kill-child --mount-proc \
-        "$0" "$suite" "$folder" "${targets[@]}"
+        bash -c "$(<"$0")" "$0" "$suite" "$folder" "${targets[@]}"
 fi
 trap 'exit 130' INT TERM # the first process of a namespace ignores what it has no trap for
 mkdir -p "$folder"
@@ -82,14 +83,15 @@ cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 echo "127.0.0.1 localhost $(hostname)" >"$root/etc/hosts"
 
 # A clone with nothing in it but what is committed; when resumed, what the targets made stays.
-clone=(git -c safe.directory='*' clone --quiet --no-hardlinks "$here" "$folder/clone")
+# By way of a bundle, as git clones nothing that is another user's, not even for root.
 rm -rf "$folder/clone"
-"${clone[@]}" || fail "cannot clone $here"
+git -C "$here" -c safe.directory='*' bundle create --quiet "$folder/bundle" HEAD || fail "cannot read $here"
+git -c advice.detachedHead=false clone --quiet "$folder/bundle" "$folder/clone" || fail "cannot clone $here"
 head=$(git -C "$folder/clone" rev-parse --short HEAD)
 mkdir -p "$root$tree"
 (cd "$root$tree" && find . -mindepth 1 -maxdepth 1 ! -name .venv ! -name build ! -name out -exec rm -rf {} +)
 cp -a "$folder/clone/." "$root$tree"
-rm -rf "$folder/clone"
+rm -rf "$folder/clone" "$folder/bundle"
 chroot "$root" chown -R user: "$tree"
 
 mount --bind "$root" "$root"
