@@ -35,7 +35,7 @@ for folder in /sys /dev "$@"; do
     mount --rbind "$folder" "$base/root$folder"
 done
 mount --make-rprivate "$base/root"
-exec chroot "$base/root" /bin/bash -c "$SCRIPT"
+exec /usr/sbin/chroot "$base/root" /bin/bash -c "$SCRIPT"
 """
 # `ip link set lo up`, without a package for it: SIOCSIFFLAGS, IFF_UP.
 _LOOPBACK = (
