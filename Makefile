@@ -6,7 +6,7 @@ BIN := .venv/bin
 # In this order: the peers' settings are read by the others.
 SIMULATED := peers search worlds trigger ablation convergence retraining field adversaries
 
-.PHONY: help setup demo test lint fuzz restarts soak lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
+.PHONY: help setup demo test lint fuzz restarts soak bare lock licences audit bench bench-short bench-speed bench-soak bench-feedback trust bench-linkgym train curves install uninstall radio clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -91,7 +91,8 @@ audit: .venv-audit/bin/pip-audit ## ask OSV for known vulnerabilities of the pin
 licences: setup ## write docs/licences.md anew, after `make lock`
 	$(BIN)/python tools/licences.py
 
-install: setup ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
+install: ## install the module for this machine's GNU Radio (PREFIX=/usr/local)
+	@bash -c '. tools/have.sh && need install gnuradio:gnuradio cmake:bin/cmake'
 	cmake -B build/cmake -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --install build/cmake
 
@@ -101,8 +102,11 @@ uninstall: ## remove what `make install` installed
 radio: setup ## build the stand-in radio for docs/usrp.md: build/soapy_loopback
 	cmake -S tools/soapy_loopback -B build/soapy_loopback && cmake --build build/soapy_loopback
 
-deb: setup ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
+deb: ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
 	tools/deb.sh
+
+bare: ## both `make demo` and `make test` on a bare Debian 12, as root (SUITE=bookworm FOLDER=; some hours)
+	tools/bare.sh $(or $(SUITE),bookworm) $(FOLDER)
 
 clean: ## remove everything that was built or installed in this tree
 	rm -rf build out .venv .venv-linkgym .venv-audit

@@ -7,12 +7,9 @@ cd "$(dirname "$0")/.."
 out=${1:-build/deb}
 parts=(CMakeLists.txt cmake apps debian docs/grafana examples grc python README.md MANIFEST.md CHANGELOG.md CITATION.cff COPYING)
 
-for tool in dpkg-buildpackage dh dh_python3; do
-    command -v $tool >/dev/null || {
-        echo "deb: no $tool here: 'apt-get install debhelper dh-python' (tools/setup.sh does it)" >&2
-        exit 1
-    }
-done
+. tools/have.sh
+need deb build-essential:/usr/share/doc/build-essential/copyright cmake:/usr/bin/cmake debhelper:/usr/bin/dh \
+    dh-python:/usr/bin/dh_python3
 rm -rf "$out/tree"
 mkdir -p "$out/tree"
 tar -c --exclude=__pycache__ "${parts[@]}" | tar -x -C "$out/tree"

@@ -5,10 +5,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
+. tools/have.sh
 PYTHON=/usr/bin/python3
 VENV=.venv
 LOG=build/setup.log
-# One word each: a Debian package, and what shows that it is there.
+# A Debian package, and what shows that it is there (tools/have.sh).
 PACKAGES=(gnuradio:gnuradio python3-venv:ensurepip cmake:/usr/bin/cmake python3-zmq:zmq iproute2:/usr/sbin/ip debhelper:/usr/bin/dh
     dh-python:/usr/bin/dh_python3 libjs-katex:/usr/share/javascript/katex/katex.js
     xvfb:/usr/bin/Xvfb build-essential:/usr/share/doc/build-essential/copyright libsoapysdr-dev:/usr/include/SoapySDR/Device.hpp
@@ -26,21 +27,19 @@ step() { # step MESSAGE REMEDY COMMAND...: run with output to the log; on failur
     "$@" >>"$LOG" 2>&1 || fail "$message failed: $remedy (details: $LOG)"
 }
 
-have() {
-    case $1 in
-        /*) compgen -G "$1" >/dev/null ;;
-        *) "$PYTHON" -c "import $1" 2>/dev/null ;;
-    esac
+for_our_pins() { # for_our_pins WHAT VERSION: before anything is installed that would be of no use
+    [ "$2" = 3.11 ] || fail "$1 is Python ${2:-of no known version}, the pinned packages are for 3.11: use Debian 12"
 }
 
 mkdir -p build
 : >"$LOG"
 
-[ -x "$PYTHON" ] || PACKAGES=(python3:/usr/bin/python3 "${PACKAGES[@]}")
-missing=()
-for entry in "${PACKAGES[@]}"; do
-    have "${entry#*:}" || missing+=("${entry%%:*}")
-done
+if [ -x "$PYTHON" ]; then
+    for_our_pins "$PYTHON" "$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+else
+    PACKAGES=(python3:/usr/bin/python3 "${PACKAGES[@]}")
+fi
+mapfile -t missing < <(lacking "${PACKAGES[@]}")
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get >/dev/null || fail "no apt-get here: install ${missing[*]} by hand, then run this again"
     root=()
@@ -50,12 +49,12 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
     step "read Debian's package lists" "connect this machine to its Debian mirror" \
         "${root[@]}" apt-get update -q
+    [ -x "$PYTHON" ] || for_our_pins "this machine's package python3" \
+        "$(LC_ALL=C apt-cache policy python3 | sed -n 's/^ *Candidate: \([0-9]*\.[0-9]*\)\..*/\1/p')"
     step "install ${missing[*]}" "see the log, then 'apt-get install ${missing[*]}'" \
         "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
 fi
 
-version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-[ "$version" = 3.11 ] || fail "$PYTHON is Python $version, the pinned packages are for 3.11: use Debian 12"
 "$PYTHON" -c 'from gnuradio import gr' 2>>"$LOG" ||
     fail "$PYTHON cannot import GNU Radio: 'apt-get install --reinstall gnuradio' (details: $LOG)"
 

@@ -12,7 +12,7 @@ from gnuradio.lighttune.core.tuner import Tuner
 
 from helpers import make_predictor
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (tools/setup.sh does it)")
 from backprop import BackpropTuner
 
 ALWAYS = TriggerPolicy(always=True)

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.core.mcs import McsTable
 
+pytest.importorskip("torch", reason="torch is not installed (tools/setup.sh does it)")
+import torch
+
 import speed_blocks
 import speed_core
 from patience import HANG_S
@@ -66,8 +69,6 @@ def test_what_torch_steps_is_the_network_that_is_tuned(rng):
     """Its log loss falls on the samples that it is given, again and again."""
     predictor = speed_core.predictor_of(McsTable.nr_pdsch(2), rng)
     features, mcs, ack = speed_core.samples_of(predictor, rng, 16, 1)[0]
-    import torch
-
     learn = speed_core._torch(predictor, 16, torch.optim.SGD)
     (cell,) = (c for c in learn.__closure__ if isinstance(c.cell_contents, torch.Tensor))
     start = cell.cell_contents.detach().numpy().astype(float).copy()

@@ -15,6 +15,7 @@ from gnuradio.lighttune.core.trigger import TriggerPolicy
 GRC = Path(__file__).resolve().parents[2] / "grc"
 BLOCKS = ["mcs_selector", "olla_selector", "tuner", "ack_merge", "feedback_sender", "feedback_receiver"]
 BLOCKS += ["feedback_to_pdu", "pdu_to_feedback", "stop_and_wait"]
+FREE_PORT = {"feedback_receiver": {"endpoint": "tcp://127.0.0.1:*"}}  # the default may be taken
 NOT_IN_GRC = {"trigger", "guards"}  # objects, for Python
 
 
@@ -31,7 +32,7 @@ def definition(name):
 @pytest.fixture
 def block(name, plain_predictor):
     first = {"mcs_selector": [plain_predictor], "tuner": [plain_predictor], "olla_selector": ["nr-pdsch-1"]}
-    return getattr(lighttune, name)(*first.get(name, []))
+    return getattr(lighttune, name)(*first.get(name, []), **FREE_PORT.get(name, {}))
 
 
 def test_the_ports_are_the_block_s(definition, block):
@@ -53,7 +54,7 @@ def test_the_constructor_s_call_names_every_parameter(definition):
 
 
 def test_a_new_user_s_block_needs_no_argument(name):
-    assert getattr(lighttune, name)().status()["block"] == name
+    assert getattr(lighttune, name)(**FREE_PORT.get(name, {})).status()["block"] == name
 
 
 def test_every_port_and_every_key_of_the_status_is_documented(definition, block):

@@ -3,11 +3,13 @@
 
 import numpy as np
 import pytest
-import torch
 from gnuradio.lighttune.core import features as ft
 from gnuradio.lighttune.core.guards import log_loss
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import N_SHAPE, Shape
+
+pytest.importorskip("torch", reason="torch is not installed (tools/setup.sh does it)")
+import torch
 from gnuradio.lighttune.core.training import Samples, TorchPredictor, TrainingPlan, train
 
 TABLE = McsTable.nr_pdsch(1)

@@ -5,6 +5,7 @@ All that is installed goes to a throw-away copy of the machine's files (`sandbox
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,13 +63,21 @@ def test_lintian_has_nothing_to_say(package):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# As a user of Debian would: no tree, no virtual environment, and only Debian's packages.
+# As a user of Debian would: no tree, no virtual environment, and only Debian's packages, without the merely
+# recommended ones, whatever this machine has.
 INSTALLED = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
 cd /
 install() { apt-get install -y -q --no-install-recommends "$PACKAGE" >/tmp/apt.log 2>&1; }
 install || { apt-get update -q >/tmp/apt.log 2>&1; install; } || { cat /tmp/apt.log; exit 1; }
+
+folder() {
+    /usr/bin/python3 -c "import importlib.util as u; print(u.find_spec('$1').submodule_search_locations[0])"
+}
+for module in $RECOMMENDED; do
+    while where=$(folder "$module" 2>/dev/null); do rm -r "$where"; done
+done
 
 /usr/bin/python3 -c 'import gnuradio.lighttune as module; print("imported", module.__file__)'
 lighttune --version
@@ -92,6 +101,8 @@ def session(package, tmp_path_factory):
         pytest.skip(reason)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "GRC", "VIRTUAL_ENV"))}
     env |= {"PACKAGE": str(package), "TREE": str(ROOT), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    (recommended,) = re.findall(r"^Recommends: (.+)$", (ROOT / "debian/control").read_text(), re.MULTILINE)
+    env["RECOMMENDED"] = recommended.replace("python3-", "").replace(",", "")
     done = sandbox.run(INSTALLED, tmp_path_factory.mktemp("sandbox"), (package.parent,), env=env)
     assert done.returncode == 0, done.stdout
     return done.stdout

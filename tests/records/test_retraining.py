@@ -9,16 +9,18 @@ from gnuradio.lighttune.baselines import Olla
 from gnuradio.lighttune.cli.main import main
 from gnuradio.lighttune.core.adapter import LightTune, Selector
 from gnuradio.lighttune.core.checkpoint import load_model, load_predictor
-from gnuradio.lighttune.core.retraining import RetrainingPlan, retrain
-from gnuradio.lighttune.core.training import Samples, TorchPredictor
 from gnuradio.lighttune.core.tuner import Tuner
 from gnuradio.lighttune.records.log import sessions
-from gnuradio.lighttune.records.retraining import split
 from gnuradio.lighttune.sim.conditions import Conditions, Recipe
 from gnuradio.lighttune.sim.realise import realise
 
 from helpers import make_predictor
 from simulated import simulated_log
+
+pytest.importorskip("torch", reason="torch is not installed (tools/setup.sh does it)")
+from gnuradio.lighttune.core.retraining import RetrainingPlan, retrain
+from gnuradio.lighttune.core.training import Samples, TorchPredictor
+from gnuradio.lighttune.records.retraining import split
 
 PREDICTOR = load_model("amc")
 TABLE = PREDICTOR.table

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a machine lacks is said in one line, before anything is installed or built that would be of no use.
+
+All that is taken away is taken from a throw-away copy of the machine's files (`sandbox`).
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Programs of the machine that only write down how they were called.
+BEGIN = """
+cd "$TREE"
+touch /tmp/calls
+pretend() { rm -f "$1"; printf '#!/bin/sh\\necho "$0 $*" >>/tmp/calls\\n%s\\n' "$2" >"$1"; chmod +x "$1"; }
+"""
+NO_SETUP = BEGIN + "rm -f .venv/.ready; pretend tools/setup.sh 'exit 9'\n"
+
+
+@pytest.fixture
+def run(tmp_path):
+    if reason := sandbox.missing():
+        pytest.skip(reason)
+    lost = ("MAKE", "MFLAGS", "PYTHON", "VIRTUAL_ENV")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(lost)}
+    env |= {"TREE": str(ROOT), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+    def run(script):
+        """The status, what was said, and which of the pretended programs were called."""
+        done = sandbox.run(
+            f"({script}); status=$?; echo '== calls'; cat /tmp/calls; exit $status", tmp_path, env=env
+        )
+        said, _, calls = done.stdout.partition("== calls\n")
+        return done.returncode, said, calls
+
+    return run
+
+
+def test_another_python_is_told_before_apt_is_asked(run):
+    status, said, calls = run(
+        BEGIN + "pretend /usr/bin/python3 'echo 3.13'; pretend /usr/bin/apt-get; tools/setup.sh"
+    )
+    assert status == 1
+    assert said == "setup: /usr/bin/python3 is Python 3.13, the pinned packages are for 3.11: use Debian 12\n"
+    assert "apt-get" not in calls
+
+
+@pytest.mark.parametrize(("candidate", "fits"), [("3.13.5-1", 0), ("3.11.2-1+b1", 1), ("(none)", 0)])
+def test_where_there_is_no_python_the_one_that_apt_would_install_is_looked_at(run, candidate, fits):
+    script = f"""
+        rm /usr/bin/python3
+        pretend /usr/bin/apt-get
+        pretend /usr/bin/apt-cache 'printf "python3:\\n  Installed: (none)\\n  Candidate: {candidate}\\n"'
+        tools/setup.sh
+    """
+    status, said, calls = run(BEGIN + script)
+    assert status == 1
+    assert "apt-get update" in calls
+    assert ("apt-get install" in calls) == fits
+    assert ("the pinned packages are for 3.11: use Debian 12" in said) == (not fits)
+
+
+@pytest.mark.parametrize(
+    ("command", "gone", "line"),
+    [
+        ("make deb", "/usr/share/doc/build-essential", "deb: build-essential missing here"),
+        ("make deb", "/usr/bin/dh /usr/bin/dh_python3", "deb: debhelper dh-python missing here"),
+        ("make install", "/usr/bin/cmake", "install: cmake missing here"),
+        ("make install", "/usr/lib/python3/dist-packages/gnuradio", "install: gnuradio missing here"),
+    ],
+)
+def test_installing_says_what_it_needs_and_calls_for_no_set_up(run, command, gone, line):
+    status, said, calls = run(NO_SETUP + f"rm -rf {gone}; {command} PREFIX=/tmp/prefix")
+    assert status == 2  # make's
+    packages = line.partition(": ")[2].removesuffix(" missing here")
+    remedy = f"'sudo apt-get install --no-install-recommends {packages}'"
+    lines = [text for text in said.splitlines() if not text.startswith(("make", "tools/"))]
+    assert lines == [f"{line}: {remedy}"]
+    assert calls == ""
+
+
+def test_installing_needs_no_set_up(run):
+    status, said, calls = run(NO_SETUP + "make install PREFIX=/tmp/prefix; test -x /tmp/prefix/bin/lighttune")
+    assert status == 0, said
+    assert calls == ""
