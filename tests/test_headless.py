@@ -12,7 +12,6 @@ PACKAGES = Path(__file__).resolve().parent.parent / "python"
 # The finders are wrapped, so that gnuradio looks as if it were not installed, however it is.
 PROGRAM = """
 import importlib, pkgutil, sys
-from patience import HANG_S
 
 class Without:
     def __init__(self, finder):

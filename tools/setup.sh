@@ -94,6 +94,6 @@ chmod +x "$VENV/bin/lighttune"
 "$VENV/bin/python" -c 'from gnuradio import gr, lighttune' 2>>"$LOG" ||
     fail "the module does not import: remove $VENV and run this again (details: $LOG)"
 step "compile the decision path" "remove $VENV and try again" \
-    "$VENV/bin/python" -c 'from gnuradio.lighttune.core import kernel, tuning_kernel'
+    "$VENV/bin/python" -c 'from gnuradio.lighttune.core import kernel, link_kernel, tuning_kernel; from gnuradio.lighttune.sim import drive'
 touch "$VENV/.ready"
 echo "setup: done"

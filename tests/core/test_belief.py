@@ -96,8 +96,8 @@ def test_losses_are_told_from_a_low_sinr_where_low_mcs_fail_too():
 def test_an_mcs_that_never_decodes_is_found_and_left_alone():
     best = int(np.argmax(MODEL.gain * (1 - TABLE.bler(12.0))))
     link, share = live(12.0, n=1500, broken=(best,))
-    assert link["broken"][best] > 100 * belief.BROKEN_PRIOR
-    assert np.delete(link["broken"][: len(TABLE)], best).max() < 0.1
+    assert link["broken"][best] > 25 * belief.BROKEN_PRIOR
+    assert np.delete(link["broken"][: len(TABLE)], best).max() < 5 * belief.BROKEN_PRIOR
     assert share > 0.94
 
 

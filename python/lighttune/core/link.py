@@ -20,7 +20,7 @@ from .selection import SelectionPolicy
 
 _HALF = MAX_SEQ // 2 + 1
 _LENGTHS = 256  # block lengths whose gains are remembered
-_BROKEN = 0.2  # posterior from which an MCS is called broken: a hundred times the prior, and no longer sent
+_BROKEN = 0.05  # posterior from which an MCS is called broken: 25 times the prior, and hardly sent
 _TOLD_OFF_DB = 1.0  # an offset of less is not worth a word
 
 

@@ -55,10 +55,12 @@ from .record import (
     TOLD,
     TOLD_BLER,
 )  # fmt: skip
-from .selection import HOPELESS, LARGEST_PRICE, PRICE_STEP
+from .selection import LARGEST_PRICE, PRICE_STEP
 
 VOTE_SHARE = 0.005
 """Of the votes, what is dealt out anew after every outcome."""
+OUTAGE = 0.98
+"""Where every MCS fails as surely as this, the most robust one goes out."""
 FIRST_VOTE = (0.15, 0.05, 0.8)
 _HEARD = 2e-3  # an expert with less is asked about the MCS that is sent, not about all
 
@@ -197,7 +199,7 @@ def choose(
     for m in range(n):
         largest = max(largest, gain[m] * (1.0 - work[N_EXPERTS, m]))
         lowest = min(lowest, work[N_EXPERTS, m])
-    if lowest >= HOPELESS:
+    if lowest >= OUTAGE:
         return int(policy[MOST_ROBUST])
     best, most = 0, -math.inf
     which = BLIND if link.seen == 0 else TOLD

@@ -31,7 +31,7 @@ from .record import (
 from .selection import SelectionPolicy
 
 _BELOW_DB, _ABOVE_DB = 6.0, 8.0  # of the table's lowest and highest threshold, where a blind link may be
-CURIOSITY = (0.2, 0.2)
+CURIOSITY = (0.4, 0.2)
 """Goodput, in units of the largest, that a nat about the offset is worth: to a link with reports, without."""
 
 
