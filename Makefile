@@ -62,6 +62,7 @@ train: setup ## train the shipped predictors anew (minutes)
 	$(BIN)/lighttune train --table amc
 	$(BIN)/lighttune train --table nr-pdsch-1-sionna --clean-reports 0.8
 	$(BIN)/lighttune train --table wifi
+	$(BIN)/lighttune train --network --table amc
 
 docs: setup reference ## build the manual: build/manual/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -32,6 +32,9 @@ With --from, an existing predictor is trained further on a testbed's own logs in
 after on sessions that were held out; the model is written only if it is better there:
 
     lighttune train --from logs/bench --out bench.safetensors --plot reliability.png
+
+With --network, the recurrent network of core.make_link is trained instead, in three rounds of drawing links
+and fitting: some 25 minutes of one core. What it has goes to --work: interrupted, it goes on from there.
 """
 
 
@@ -58,6 +61,14 @@ def add_parser(commands: Any) -> None:
     add("--links", type=int, default=6000, help="links of each round (default: %(default)s)")
     add("--slots", type=int, default=256, help="slots of each link (default: %(default)s)")
     add("--epochs", type=int, default=15, help="epochs of the encoder in each round (default: %(default)s)")
+    add("--network", action="store_true", help="train the recurrent network of core.make_link")
+    add("--quick", action="store_true", help="with --network: seconds, to see that it runs; a poor network")
+    add(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="with --network: folder to go on from after an interruption (default: out/training-TABLE-SEED)",
+    )
     cluster.add_options(parser, 1, "processes that draw channels (default: this one, without Dask)")
     retrain.add_options(parser)
     parser.set_defaults(run=run)
@@ -68,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
     if args.logs:
         return retrain.run(args)
     args.table = args.table or "amc"
+    if args.network:
+        from .train_network import run as run_network
+
+        return run_network(args)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

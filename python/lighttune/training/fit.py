@@ -66,6 +66,23 @@ class TorchNetwork(nn.Module):
         self.mean.copy_(torch.as_tensor(flat.mean(axis=0)))
         self.inverse_std.copy_(torch.as_tensor(1.0 / (flat.std(axis=0) + 1e-2)))
 
+    def take(self, flat: np.ndarray) -> None:
+        """Take all from the flat vector that `export` gives."""
+        arrays, start = {}, 0
+        for name, shape in network.parts(self.orders).items():
+            size = int(np.prod(shape))
+            arrays[name] = torch.as_tensor(flat[start : start + size].reshape(shape))
+            start += size
+        with torch.no_grad():
+            for own, its in (
+                (self.mean, "mean"), (self.inverse_std, "inverse_std"), (self.gru.weight_ih_l0.T, "input"),
+                (self.gru.bias_ih_l0, "input_bias"), (self.gru.weight_hh_l0.T, "recurrent"),
+                (self.gru.bias_hh_l0, "recurrent_bias"), (self.head.weight[:, :HIDDEN].T, "head"),
+                (self.head.weight[:, HIDDEN:].T, "head_inputs"), (self.head.bias, "head_bias"),
+                (self.out.weight.T, "out"), (self.bypass.weight.T, "bypass"), (self.out.bias, "out_bias"),
+            ):  # fmt: skip
+                own.copy_(arrays[its])
+
     def export(self) -> np.ndarray:
         """The flat vector, in the order of `core.network.parts`."""
         head, head_inputs = self.head.weight[:, :HIDDEN].T, self.head.weight[:, HIDDEN:].T
