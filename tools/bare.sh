@@ -111,6 +111,11 @@ for number in 0:stdin 1:stdout 2:stderr; do
     ln -s "/proc/self/fd/${number%:*}" "$root/dev/${number#*:}"
 done
 
+inside() { # inside COMMAND...: with the new system as the root itself; in a chroot no user may have namespaces
+    # shellcheck disable=SC2016
+    unshare --mount bash -c 'cd "$0" && pivot_root . . && umount -l . && exec "$@"' "$root" "$@"
+}
+
 # What pip's settings name on this machine's disk is seen there too: folders, an index with what it links to beside it,
 # and files, which are few and small.
 mapfile -d '' -t settings < <(pip_settings)
@@ -135,12 +140,12 @@ results=()
 for target in "${targets[@]}"; do
     echo "bare: make $target as a new user of $suite, at $head"
     start=$SECONDS
-    chroot "$root" runuser -u user -- env -i HOME=/home/user USER=user LOGNAME=user SHELL=/bin/bash TERM=dumb \
+    inside /usr/sbin/runuser -u user -- env -i HOME=/home/user USER=user LOGNAME=user SHELL=/bin/bash TERM=dumb \
         PATH=/usr/local/bin:/usr/bin:/bin "${settings[@]}" bash -c "cd $tree && exec make $target" \
         </dev/null 2>&1 | tee "$folder/$target.log"
     status=${PIPESTATUS[0]} took=$((SECONDS - start))
     [ "$status" -eq 0 ] && said=passed || said="FAILED (status $status)" failed=1
-    counts=$(grep -E '^=+ .* in [0-9.]+s.* =+$' "$folder/$target.log" | tail -n 1 | tr -d =)
+    counts=$(grep -E '^=+ .* in [0-9.]+s.* =+$' "$folder/$target.log" | tail -n 1 | sed 's/ *=*$//; s/^=*//')
     took="$((took / 60)) min $((took % 60)) s"
     results+=("bare: $suite at $head: make $target $said after $took${counts:+:$counts} ($folder/$target.log)")
 done
