@@ -64,7 +64,7 @@ LINK = np.dtype(
     ],
     align=True,
 )
-"""A link's record: 28 KiB, most of it the beliefs' grid."""
+"""A link's record: 32 KiB, most of it the beliefs' grid."""
 
 LINKS = numba.from_dtype(LINK)[::1]
 """Of the compiled functions' first argument."""
