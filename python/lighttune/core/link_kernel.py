@@ -60,7 +60,8 @@ from .selection import LARGEST_PRICE, PRICE_STEP
 VOTE_SHARE = 0.005
 """Of the votes, what is dealt out anew after every outcome."""
 OUTAGE = 0.98
-"""Where every MCS fails as surely as this, the most robust one goes out."""
+"""Where every MCS fails as surely as this, every second block is the most robust one, and the others ask each
+MCS in turn: an SINR below the table and a robust MCS that does not decode look the same."""
 FIRST_VOTE = (0.15, 0.05, 0.8)
 _HEARD = 2e-3  # an expert with less is asked about the MCS that is sent, not about all
 
@@ -200,7 +201,7 @@ def choose(
         largest = max(largest, gain[m] * (1.0 - work[N_EXPERTS, m]))
         lowest = min(lowest, work[N_EXPERTS, m])
     if lowest >= OUTAGE:
-        return int(policy[MOST_ROBUST])
+        return int(policy[MOST_ROBUST]) if link.blocks % 2 == 0 else (link.blocks // 2) % n
     best, most = 0, -math.inf
     which = BLIND if link.seen == 0 else TOLD
     reference = policy[MIDDLE_DB] if link.seen == 0 else link.reports[0]
