@@ -236,6 +236,8 @@ def test_the_command_goes_on_after_ctrl_c_and_writes_the_same_file(tmp_path, mon
         (["--network", "--out", "nowhere/x.safetensors"], "there is no folder"),
         (["--network", "--workers", "4"], "without --workers"),
         (["--network", "--from", "a.log"], "on the simulator's links alone"),
+        (["--network", "--epochs", "4"], "--epochs: goes without --network"),
+        (["--network", "--clean-reports", "0.8"], "--clean-reports: goes without --network"),
         (["--quick"], "--quick: goes with --network"),
         (["--work", "x"], "--work: goes with --network"),
     ],

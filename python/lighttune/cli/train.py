@@ -43,6 +43,9 @@ one core. Interrupted, the same command goes on, and ends with the same file as 
 """
 
 
+_SIZES = {"clean_reports": FAMILY.population.clean_share, "links": 6000, "slots": 256, "epochs": 15}
+
+
 def add_parser(commands: Any) -> None:
     """Add the sub-command."""
     parser = commands.add_parser(
@@ -60,23 +63,22 @@ def add_parser(commands: Any) -> None:
     add(
         "--clean-reports",
         type=float,
-        default=FAMILY.population.clean_share,
         metavar="SHARE",
         help="share of links whose SINR reports are neither noisy nor rounded (default: %(default)s);"
         " give more where your receiver's reports are precise",
     )
-    add("--links", type=int, default=6000, help="links of each round (default: %(default)s)")
-    add("--slots", type=int, default=256, help="slots of each link (default: %(default)s)")
-    add("--epochs", type=int, default=15, help="epochs of the encoder in each round (default: %(default)s)")
+    add("--links", type=int, help="links of each round (default: %(default)s)")
+    add("--slots", type=int, help="slots of each link (default: %(default)s)")
+    add("--epochs", type=int, help="epochs of the encoder in each round (default: %(default)s)")
     cluster.add_options(parser, 1, "processes that draw channels (default: this one, without Dask)")
     train_network.add_options(parser)
     retrain.add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, **_SIZES)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report the held-out log loss, write the model; returns the exit status."""
-    train_network.check_options(args)
+    train_network.check_options(args, _SIZES)
     if args.logs:
         return retrain.run(args)
     args.table = args.table or "amc"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,8 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="take seconds, to see that it runs: a poor network")
 
 
-def check_options(args: argparse.Namespace) -> None:
-    """Raise `ValueError` for what cannot go together, before anything is started."""
+def check_options(args: argparse.Namespace, sizes: Mapping[str, float]) -> None:
+    """Raise `ValueError` for what cannot go together, before anything is started.
+
+    Args:
+        sizes: options that are the predictor's alone, by their defaults.
+    """
     if not args.network:
         for name in ("work", "keep", "quick"):
             if getattr(args, name):
@@ -43,6 +48,9 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError("--from and --network: the network is trained on the simulator's links alone")
     if args.scheduler or args.workers != 1:
         raise ValueError("--network: it is trained in one process, without --workers and --scheduler")
+    for name, default in sizes.items():
+        if getattr(args, name) != default:
+            raise ValueError(f"--{name.replace('_', '-')}: goes without --network; its plan is fixed")
     if args.seed < 0:
         raise ValueError(f"--seed {args.seed}: give 0 or more")
     if args.quick and args.out is None:
