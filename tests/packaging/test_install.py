@@ -38,6 +38,19 @@ def test_the_installed_package_is_imported_as_part_of_gnuradio(prefix):
     assert run(sys.executable, "-c", script, PYTHONPATH=str(site)).startswith(str(prefix))
 
 
+def test_all_of_the_package_is_installed_its_models_and_its_training_too(prefix):
+    source, installed = (
+        ROOT / "python/lighttune",
+        next(prefix.glob("lib/python3*/*-packages/gnuradio/lighttune")),
+    )
+    here, there = (
+        {p.relative_to(base) for p in base.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+        for base in (source, installed)
+    )
+    assert here == there
+    assert {Path("training/rounds.py"), Path("models/links/amc.safetensors")} <= there
+
+
 def test_every_block_has_a_grc_definition_that_companion_reads(prefix, tmp_path):
     folder = prefix / "share/gnuradio/grc/blocks"
     assert {p.name for p in folder.glob("*.yml")} == BLOCKS

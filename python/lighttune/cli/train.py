@@ -15,7 +15,7 @@ from ..core import features as ft
 from ..core.checkpoint import save_predictor
 from ..core.mcs import TABLES, McsTable, sigmoid
 from ..sim.family import FAMILY
-from . import cluster, retrain
+from . import cluster, retrain, train_network
 
 _HELP = """\
 Train a BLER predictor for an MCS table and write it as a model file (safetensors).
@@ -33,9 +33,17 @@ after on sessions that were held out; the model is written only if it is better 
 
     lighttune train --from logs/bench --out bench.safetensors --plot reliability.png
 
-With --network, the recurrent network of core.make_link is trained instead, in three rounds of drawing links
-and fitting: some 25 minutes of one core. What it has goes to --work: interrupted, it goes on from there.
+With --network, the recurrent network of core.make_link is trained instead, on links to which anything may
+happen (training/family.py). In the first of three rounds the beliefs alone drive these links, in the others
+the network so far does, so that it reads what it will read on the air. It takes half an hour to an hour of
+one core. Interrupted, the same command goes on, and ends with the same file as a run that was not:
+
+    lighttune train --network --table amc
+    lighttune train --network --table mine.json --out mine.safetensors --seed 2
 """
+
+
+_SIZES = {"clean_reports": FAMILY.population.clean_share, "links": 6000, "slots": 256, "epochs": 15}
 
 
 def add_parser(commands: Any) -> None:
@@ -48,41 +56,34 @@ def add_parser(commands: Any) -> None:
     )
     add = parser.add_argument
     add("--table", default="", help=f"{', '.join(TABLES)}, or a curves file, .json (default: amc)")
-    add("--out", type=Path, help="model file to write (default: the shipped models/TABLE.safetensors)")
+    add("--out", type=Path,
+        help="model file to write (default: the shipped models/TABLE.safetensors; with --network"
+        " models/links/TABLE.safetensors)")  # fmt: skip
     add("--seed", type=int, default=1, help="of the channels and the training (default: %(default)s)")
     add(
         "--clean-reports",
         type=float,
-        default=FAMILY.population.clean_share,
         metavar="SHARE",
         help="share of links whose SINR reports are neither noisy nor rounded (default: %(default)s);"
         " give more where your receiver's reports are precise",
     )
-    add("--links", type=int, default=6000, help="links of each round (default: %(default)s)")
-    add("--slots", type=int, default=256, help="slots of each link (default: %(default)s)")
-    add("--epochs", type=int, default=15, help="epochs of the encoder in each round (default: %(default)s)")
-    add("--network", action="store_true", help="train the recurrent network of core.make_link")
-    add("--quick", action="store_true", help="with --network: seconds, to see that it runs; a poor network")
-    add(
-        "--work",
-        type=Path,
-        metavar="DIR",
-        help="with --network: folder to go on from after an interruption (default: out/training-TABLE-SEED)",
-    )
+    add("--links", type=int, help="links of each round (default: %(default)s)")
+    add("--slots", type=int, help="slots of each link (default: %(default)s)")
+    add("--epochs", type=int, help="epochs of the encoder in each round (default: %(default)s)")
     cluster.add_options(parser, 1, "processes that draw channels (default: this one, without Dask)")
+    train_network.add_options(parser)
     retrain.add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, **_SIZES)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report the held-out log loss, write the model; returns the exit status."""
+    train_network.check_options(args, _SIZES)
     if args.logs:
         return retrain.run(args)
     args.table = args.table or "amc"
     if args.network:
-        from .train_network import run as run_network
-
-        return run_network(args)
+        return train_network.run(args)
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

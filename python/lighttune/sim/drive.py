@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ..core import link_kernel, network
 from ..core.belief import MATRIX, VECTOR
 from ..core.compiled import compiler
-from ..core.record import BLER, LINKS, N_EXPERTS, N_INPUTS, N_SENT
+from ..core.record import BLER, LINKS, N_EXPERTS, N_INPUTS, N_SENT, TOLD_BLER
 
 _compiled = compiler("record", "belief", "network", "link_kernel", "features", "predictor")
 
@@ -50,13 +50,21 @@ class Script:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What came of it: ``mcs (n,)``, its predicted ``bler (n,)``, ``ack (n,)``; of every MCS ``all_bler (n,
-    n_mcs)`` where it was asked for; and what the network read, ``inputs (n_steps, N_INPUTS)``, with
-    ``block (n_steps,)`` that each step decided (-1: it read an outcome alone) and its ``anchor_db``."""
+    """What came of it.
+
+    Args:
+        mcs, bler, ack: of each block the MCS, its predicted BLER, and whether it was ACKed, ``(n,)``.
+        experts: what each expert predicted for that MCS, ``(n, N_EXPERTS)``; NaN where it said nothing.
+        all_bler: predicted BLER of every MCS, ``(n, n_mcs)``, where it was asked for.
+        inputs: what the network read, ``(n_steps, N_INPUTS)``.
+        block: that each step decided, ``(n_steps,)``; -1 where it read an outcome alone.
+        anchor_db: of each step.
+    """
 
     mcs: np.ndarray
     bler: np.ndarray
     ack: np.ndarray
+    experts: np.ndarray
     all_bler: np.ndarray
     inputs: np.ndarray
     block: np.ndarray
@@ -95,6 +103,7 @@ def drive(
         mcs=np.zeros(n, np.int64),
         bler=np.zeros(n, np.float32),
         ack=np.zeros(n, bool),
+        experts=np.zeros((n, N_EXPERTS), np.float32),
         all_bler=np.zeros((n if every else 0, n_mcs), np.float32),
         inputs=np.zeros((2 * n if record else 0, N_INPUTS), np.float32),
         block=np.full(2 * n if record else 0, -1, np.int64),
@@ -103,12 +112,12 @@ def drive(
     steps = _drive(
         links, row, model.rows, model.policy, model.net, model.gains(script.length), script.bler,
         script.draws, script.report_db, script.age, script.with_ack, order, first, script.length, away,
-        model.ladder, np.zeros((N_EXPERTS + 1, n_mcs)), run.mcs, run.bler, run.ack, run.all_bler,
-        run.inputs, run.block, run.anchor_db,
+        model.ladder, np.zeros((N_EXPERTS + 1, n_mcs)), run.mcs, run.bler, run.ack, run.experts,
+        run.all_bler, run.inputs, run.block, run.anchor_db,
     )  # fmt: skip
     if record:
-        return Run(run.mcs, run.bler, run.ack, run.all_bler, run.inputs[:steps], run.block[:steps],
-                   run.anchor_db[:steps])  # fmt: skip
+        kept = {name: getattr(run, name)[:steps] for name in ("inputs", "block", "anchor_db")}
+        return replace(run, **kept)
     return run
 
 
@@ -116,12 +125,13 @@ def drive(
     _i64(
         LINKS, _i64, MATRIX, VECTOR, network.WEIGHTS, MATRIX, _f32[:, ::1], _f32[::1],
         _f32[::1], VECTOR, numba.boolean, _i64[::1], _i64[::1], VECTOR, _i64[::1], _i64[::1],
-        MATRIX, _i64[::1], _f32[::1], numba.boolean[::1], _f32[:, ::1], _f32[:, ::1], _i64[::1], _f32[::1],
+        MATRIX, _i64[::1], _f32[::1], numba.boolean[::1], _f32[:, ::1], _f32[:, ::1], _f32[:, ::1],
+        _i64[::1], _f32[::1],
     )
 )  # fmt: skip
 def _drive(
     links, row, rows, policy, net, gains, bler, draws, report_db, age, with_ack, order, first, length, away,
-    ladder, work, out_mcs, out_bler, out_ack, all_bler, inputs, block, anchor_db,
+    ladder, work, out_mcs, out_bler, out_ack, out_experts, all_bler, inputs, block, anchor_db,
 ):  # fmt: skip
     n, n_mcs = bler.shape
     sent = np.zeros((n, N_SENT))
@@ -159,6 +169,8 @@ def _drive(
         for k in range(N_SENT):
             sent[t, k] = links[row].sent[k]
         out_mcs[t], out_bler[t] = mcs, sent[t, BLER]
+        for e in range(N_EXPERTS):
+            out_experts[t, e] = sent[t, TOLD_BLER + e]
         out_ack[t] = draws[t] >= bler[t, mcs]
         if len(all_bler):
             for m in range(n_mcs):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Training in rounds: draw links behind the network so far, fit, and again behind the better one.
 
-All that is drawn or fitted goes to a folder. A run that was interrupted goes on from there, and ends with the
-same file as one that was not.
+In the first round the beliefs alone drive the links. All that is drawn or fitted goes to a folder. A run that
+was interrupted goes on from there, and ends with the same weights as one that was not: what is drawn depends
+on the seed, the round and the file alone, and a fit that was interrupted begins again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import __version__
 from ..core import network
 from ..core.files import replace
 from ..core.link_model import LinkModel
 from ..core.mcs import McsTable
 from ..core.tensors import dump_tensors, read_tensors
+from ..sim.realise import beta_of
 from .sequences import Sequences, make_sequences
 
 
@@ -43,7 +46,10 @@ QUICK = Plan(rounds=2, files=1, groups=2, blocks=256, steps=288, epochs=1, batch
 """Seconds instead of half an hour, to see that it runs."""
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done and the share done of the whole."""
+"""Called with what is being done and the share done of the whole, by time."""
+
+_DRAWING = 1.2  # time that a file takes to be drawn, in those that it takes to be gone through once
+_RUN = "run.json"
 
 
 def train_network(table: McsTable, seed: int, plan: Plan, work: Path, progress: Progress) -> np.ndarray:
@@ -51,63 +57,111 @@ def train_network(table: McsTable, seed: int, plan: Plan, work: Path, progress: 
     builds that round alike).
 
     Args:
-        work: folder for what is drawn and fitted; made if need be, gone on from if it has something.
+        seed: 0 or more.
+        work: folder for what is drawn and fitted; made if need be, gone on from if it has something. The
+            default plan fills 1 to 2 GB.
         progress: see `Progress`.
 
     Returns:
         The flat vector of `core.network`, float32.
 
     Raises:
-        ValueError: the folder holds a run of another table, seed or plan; or the table has a modulation order
-            that the simulator does not know.
+        ValueError: the folder holds a run of another table, seed, plan or version; or the table has a
+            modulation order that the simulator does not know.
     """
     import torch
 
     from .fit import TorchNetwork, fit
 
-    torch.set_num_threads(1)  # sums in one order
-    _claim(work, {"table": table.digest, "seed": seed, "plan": asdict(plan)})
-    net, flat = TorchNetwork(table), np.zeros(network.size(len(table.orders)), np.float32)
-    paths: list[Path] = []
+    beta_of(table)  # refuses what cannot be drawn
+    _claim(work, {"table": table.digest, "seed": seed, "plan": asdict(plan), "version": __version__})
+    edges = _edges(plan)
     for number in range(plan.rounds):
+        if _fitted(work, number).is_file():
+            continue
         name = f"round {number + 1} of {plan.rounds}"
-        for place in range(plan.files):
-            progress(f"{name}: drawing links", (number + 0.5 * place / plan.files) / plan.rounds)
-            path = work / f"{number}_{place}.safetensors"
-            if not path.is_file():
-                rng = np.random.default_rng([seed, number, place])
-                made = make_sequences(LinkModel(table, flat), rng, plan.groups, plan.blocks, plan.steps)
-                _write(path, vars(made))
-            paths.append(path)
-        fitted = work / f"round_{number}.safetensors"
-        if fitted.is_file():
-            net.take(read_tensors(fitted)[0]["network"])
-        else:
-            torch.manual_seed(seed + number)
-            if number == 0:
+        paths = []
+        for back in (1, 0) if number else (0,):
+            for place in range(plan.files):
+                path = work / f"links_{number - back}_{place}.safetensors"
+                paths.append(path)
+                if not path.is_file():
+                    share = np.interp(place / plan.files, (0, 1), edges[2 * number : 2 * number + 2])
+                    progress(f"{name}: drawing links", float(share))
+                    _draw(path, table, seed, plan, number - back, place)
+        begin, end = edges[2 * number + 1 : 2 * number + 3]
+
+        def report(
+            share: float, loss: float, name: str = name, begin: float = begin, end: float = end
+        ) -> None:
+            progress(f"{name}: fitting, log loss {loss:.3f}", begin + (end - begin) * share)
+
+        progress(f"{name}: fitting", float(begin))
+        rate, files = plan.rate if number else plan.first_rate, [partial(_read, path) for path in paths]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums in one order
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
                 net = TorchNetwork(table)
-                net.standardise(_read(paths[0]).inputs)
+                if number:
+                    net.take(_weights(table, work, number))
+                else:
+                    net.standardise(files[0]().inputs)
+                fit(net, files, plan.epochs, rate, plan.batch, report)
+        finally:
+            torch.set_num_threads(threads)
+        _write(_fitted(work, number), {"network": net.export()})
+    return _weights(table, work, plan.rounds)
 
-            def report(share: float, loss: float, number: int = number, name: str = name) -> None:
-                progress(f"{name}: fitting, log loss {loss:.3f}", (number + 0.5 + 0.5 * share) / plan.rounds)
 
-            rate = plan.rate if number else plan.first_rate
-            files = [partial(_read, path) for path in paths[-2 * plan.files :]]
-            fit(net, files, plan.epochs, rate, plan.batch, report)
-            _write(fitted, {"network": net.export()})
-        flat = net.export()
-    return flat
+def clear(work: Path) -> None:
+    """Remove what `train_network` wrote, and the folder if nothing else is in it."""
+    for path in (*work.glob("links_*_*.safetensors"), *work.glob("network_*.safetensors"), work / _RUN):
+        path.unlink(missing_ok=True)
+    for part in work.glob(".*.safetensors.*.part"):  # of a run that was killed
+        part.unlink(missing_ok=True)
+    if not any(work.iterdir()):
+        work.rmdir()
+
+
+def _edges(plan: Plan) -> np.ndarray:
+    """Shares of the whole at which each round's drawing and its fitting begin, in turn, and 1."""
+    parts = [0.0]
+    for number in range(plan.rounds):
+        parts += [plan.files * _DRAWING, plan.files * min(number + 1, 2) * plan.epochs]
+    return np.cumsum(parts) / np.sum(parts)
 
 
 def _claim(work: Path, run: dict) -> None:
     work.mkdir(parents=True, exist_ok=True)
-    about = work / "run.json"
+    about = work / _RUN
     text = json.dumps(run, sort_keys=True)
-    if about.is_file() and about.read_text() != text:
+    if not about.is_file():
+        replace(about, lambda file: file.write(text.encode()))
+    elif about.read_text(errors="replace") != text:
         raise ValueError(
-            f"{work} holds a training of another table, seed or plan: remove it, or name another"
+            f"{work} holds a training of another table, seed, plan or version: remove it, or give another"
+            " folder"
         )
-    replace(about, lambda file: file.write(text.encode()))
+
+
+def _draw(path: Path, table: McsTable, seed: int, plan: Plan, number: int, place: int) -> None:
+    model = LinkModel(table, _weights(table, path.parent, number))
+    rng = np.random.default_rng([seed, number, place])
+    _write(path, vars(make_sequences(model, rng, plan.groups, plan.blocks, plan.steps)))
+
+
+def _fitted(work: Path, number: int) -> Path:
+    """The file of the network that this round gives."""
+    return work / f"network_{number}.safetensors"
+
+
+def _weights(table: McsTable, work: Path, number: int) -> np.ndarray:
+    """Of the network that this round begins with; zeros for the first."""
+    if number == 0:
+        return np.zeros(network.size(len(table.orders)), np.float32)
+    return _tensors(_fitted(work, number - 1))["network"]
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -115,5 +169,12 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     replace(path, lambda file: file.write(blob))
 
 
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_tensors(path)[0]
+    except ValueError as error:
+        raise ValueError(f"{error}: remove it, and the same command makes it anew") from error
+
+
 def _read(path: Path) -> Sequences:
-    return Sequences(**read_tensors(path)[0])
+    return Sequences(**_tensors(path))
