@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every link adapter promises, whatever it is made of."""
 
-
 import numpy as np
 import pytest
 from gnuradio.lighttune.baselines import FixedMcs, Olla, Salad, ThompsonSampling, TrendOlla
