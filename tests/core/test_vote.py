@@ -80,7 +80,7 @@ def test_the_blers_of_the_network_rise_along_every_ladder_whatever_its_weights(r
     links, work = model.links(1), np.zeros((N_EXPERTS + 1, len(TABLE)))
     for _ in range(50):
         network.report(links, 0, float(rng.uniform(-5, 30)))
-        link_kernel.weigh(links, 0, model.rows, model.policy, model.net, model.gain, 1.0, 0.0, work)
+        link_kernel.weigh(links, 0, model.rows, model.policy, model.net, 1.0, 0.0, work)
         bler = work[NET]
         assert ((bler > 0) & (bler < 1)).all()
         for order in range(len(TABLE.orders)):

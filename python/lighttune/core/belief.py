@@ -43,10 +43,10 @@ from .record import (
 
 import numba  # isort: skip
 
-MODES = ("still", "slow", "fast", "fading")
-"""How the offset drifts from block to block: the last one also strays, as under fading."""
-DRIFT_DB = (0.02, 0.1, 0.5, 0.05)  # standard deviation per block
-STRAY_DB = (0.0, 2.5)  # of the sharp modes and of "fading": a fade that the reports missed
+DRIFT_DB = (0.02, 0.1, 0.5, 0.05)
+"""How far the offset drifts in each mode, standard deviation per block: still, slow, fast, and fading, in
+which a block also strays."""
+STRAY_DB = (0.0, 2.5)  # of the sharp modes and of fading: a fade that the reports missed
 SPREAD_OF = (0, 0, 0, 1)
 MODE_PRIOR = (0.4, 0.25, 0.1, 0.25)
 LOSSES = ((0.0, 0.05, 0.12, 0.25, 0.45, 0.06), (0.0, 0.05, 0.12, 0.25, 0.45, 0.55))
@@ -123,16 +123,7 @@ def settle(links: np.ndarray, row: int, which: int, policy: np.ndarray, failed: 
                 all_of[i] += w
                 arrives[which, SPREAD_OF[r], i] += left * w
             loss += LOSSES[0][f] * row_sum
-    total = all_of.sum()
-    if not 1e-30 < total < 1e30:  # cannot be; were it so, nothing would be left to learn from
-        for r in range(N_MODES):
-            for f in range(N_LOSSES):
-                for i in range(N_STEPS):
-                    w = _KIND_PRIOR[r, f] * policy[N_POLICY + which * N_STEPS + i]
-                    weights[which, r, f, i] = w
-                    all_of[i] = policy[N_POLICY + which * N_STEPS + i]
-        total = 1.0
-    norm, centre, square = 1.0 / total, 0.0, 0.0
+    norm, centre, square = 1.0 / all_of.sum(), 0.0, 0.0
     for r in range(N_MODES):
         for f in range(N_LOSSES):
             for i in range(N_STEPS):
@@ -166,6 +157,12 @@ def begin(links: np.ndarray, row: int, which: int, policy: np.ndarray) -> None:
     settle(links, row, which, policy, 0)
 
 
+@_compiled(numba.float64(MATRIX, numba.int64, numba.float64, numba.float64))
+def needed_db(table: np.ndarray, mcs: int, reference_db: float, length_logit: float) -> float:
+    """Offset in dB from the reference at which half of the blocks of this length arrive."""
+    return table[THRESHOLD, mcs] + table[SLOPE, mcs] * length_logit - reference_db
+
+
 @_compiled(numba.types.UniTuple(numba.int64, 2)(numba.float64, numba.float64, numba.float64))
 def window(needed_db: float, width_db: float, step_db: float) -> tuple[int, int]:
     """Steps of the grid, first and one after the last, between certain failure and certain success."""
@@ -191,7 +188,7 @@ def bler(
     """Predicted BLER of one MCS, were it not broken."""
     link = links[row]
     step, slope = policy[STEP_DB], table[SLOPE, mcs]
-    needed = table[THRESHOLD, mcs] + slope * length_logit - reference_db
+    needed = needed_db(table, mcs, reference_db, length_logit)
     ack = 0.0
     for s in range(N_SPREADS):
         width = scale(slope, STRAY_DB[s])
@@ -234,7 +231,7 @@ def outcome(
     """Take an outcome, then let ``blocks`` blocks of drift pass."""
     link = links[row]
     weights, step, slope = link.weights, policy[STEP_DB], table[SLOPE, mcs]
-    needed = table[THRESHOLD, mcs] + slope * length_logit - reference_db
+    needed = needed_db(table, mcs, reference_db, length_logit)
     arrived = np.empty((N_SPREADS, N_STEPS), np.float32)
     for s in range(N_SPREADS):
         inverse = 1.0 / scale(slope, STRAY_DB[s])
@@ -259,7 +256,10 @@ def outcome(
                 row_sum += w
             of_kind[r, f] = row_sum
             total += float(row_sum)
-    norm, start = 1.0 / max(total, 1e-30), N_POLICY + which * N_STEPS
+    if not total > 1e-30:  # cannot be; were it so, nothing would be left to learn from
+        begin(links, row, which, policy)
+        return
+    norm, start = 1.0 / total, N_POLICY + which * N_STEPS
     jump, switch = policy[JUMP_TOLD + which], policy[SWITCH]
     for i in range(N_STEPS):
         prior_here = policy[start + i]

@@ -31,6 +31,7 @@ from .record import (
     BLER,
     BLIND,
     BLIND_BLER,
+    BLOCK,
     EXPLORE_BLIND,
     EXPLORE_TOLD,
     HIDDEN,
@@ -48,7 +49,6 @@ from .record import (
     REFERENCE,
     SHARE,
     SLOPE,
-    SLOPE_LOGIT,
     STEP_DB,
     TARGET,
     THRESHOLD,
@@ -63,6 +63,10 @@ OUTAGE = 0.98
 """Where every MCS fails as surely as this, every second block is the most robust one, and the others ask each
 MCS in turn: an SINR below the table and a robust MCS that does not decode look the same."""
 FIRST_VOTE = (0.15, 0.05, 0.8)
+FIRST_VOTE_ALONE = (0.75, 0.25, 0.0)
+"""Of the beliefs, where there is no network."""
+WORTH_ASKING = 0.3
+"""An MCS of a smaller share of the best expected goodput is not worth what its outcome would tell."""
 _HEARD = 2e-3  # an expert with less is asked about the MCS that is sent, not about all
 
 WEIGHTS = network.WEIGHTS
@@ -89,11 +93,7 @@ def begin(links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray) -> N
     for i in range(HIDDEN):
         link.hidden[i] = 0.0
     for i in range(N_EXPERTS):
-        link.vote[i] = FIRST_VOTE[i]
-    if net.size == 0:
-        link.vote[NET] = 0.0
-        link.vote[TOLD] = 0.75
-        link.vote[BLIND] = 0.25
+        link.vote[i] = FIRST_VOTE[i] if net.size else FIRST_VOTE_ALONE[i]
     link.seen, link.fresh, link.waiting, link.idle, link.blocks, link.outcomes = 0, 0, 0, 0, 0, 0
     link.fast, link.slow, link.price, link.failed = 0.0, 0.0, 0.0, 0
     belief.begin(links, row, TOLD, policy)
@@ -112,16 +112,13 @@ def advance(
     network.step(links, row, net, x)
 
 
-@_compiled(
-    numba.void(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64, MATRIX)
-)
+@_compiled(numba.void(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, numba.float64, numba.float64, MATRIX))
 def weigh(
     links: np.ndarray,
     row: int,
     table: np.ndarray,
     policy: np.ndarray,
     net: np.ndarray,
-    gain: np.ndarray,
     age: float,
     length: float,
     work: np.ndarray,
@@ -167,7 +164,7 @@ def information(
     """What the outcome of a block at this MCS would tell about a belief's offset, in nats."""
     link = links[row]
     step, slope = policy[STEP_DB], table[SLOPE, mcs]
-    needed = table[THRESHOLD, mcs] + slope * length - reference_db
+    needed = belief.needed_db(table, mcs, reference_db, length)
     left = max(1.0 - link.loss[which], 0.1)
     mean, each = 0.0, 0.0
     for s in range(N_SPREADS):
@@ -209,8 +206,7 @@ def choose(
     for m in range(n):
         p = work[N_EXPERTS, m]
         value = gain[m] - p * (gain[m] + link.price)
-        # An MCS of half the best goodput is not worth its information.
-        if curious > 0.0 and gain[m] * (1.0 - p) > 0.3 * largest:
+        if curious > 0.0 and gain[m] * (1.0 - p) > WORTH_ASKING * largest:
             value += curious * largest * information(links, row, which, table, policy, m, reference, length)
         if value > most:
             best, most = m, value
@@ -244,7 +240,7 @@ def note(
     sent[TOLD_BLER], sent[BLIND_BLER] = told, blind
     sent[NET_BLER] = work[NET, mcs] if link.vote[NET] > 0.0 else math.nan
     sent[BLER] = work[N_EXPERTS, mcs]
-    sent[SLOPE_LOGIT] = float(link.blocks)
+    sent[BLOCK] = float(link.blocks)
     link.blocks += 1
     link.idle += 1
 
@@ -271,7 +267,7 @@ def select(
         length: `McsTable.length_logit` of the block.
         work: ``(N_EXPERTS + 1, n_mcs)``; its last row holds every MCS's BLER afterwards.
     """
-    weigh(links, row, table, policy, net, gain, age, length, work)
+    weigh(links, row, table, policy, net, age, length, work)
     mcs = choose(links, row, table, policy, gain, length, work)
     note(links, row, table, policy, mcs, length, work)
     return mcs
@@ -346,4 +342,4 @@ def outcome(
         link.outcome[network.MARGIN] = table[THRESHOLD, mcs] - sent[ANCHOR]
         link.outcome[network.SURPRISE] = nack - sent[BLER]
         link.outcome[network.OUTCOME_THRESHOLD] = table[THRESHOLD, mcs]
-        link.outcome[network.OUTCOME_BLOCK] = sent[SLOPE_LOGIT]
+        link.outcome[network.OUTCOME_BLOCK] = sent[BLOCK]

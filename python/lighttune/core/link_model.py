@@ -44,7 +44,7 @@ class LinkModel:
         policy: what to maximise.
 
     Attributes:
-        rows: what depends on the MCS alone, ``(N_ROWS, n_mcs)``.
+        rows: what depends on the MCS alone, ``(4, n_mcs)``, see `record`.
         policy: one vector, see `record`.
         net: the network's weights.
         ladder: MCS in the order of rising efficiency.
@@ -62,10 +62,7 @@ class LinkModel:
         wanted = network.size(len(table.orders))
         if self.net.size not in (0, wanted):
             raise ValueError(f"a network of {self.net.size} weights: table {table.name!r} needs {wanted}")
-        self.rows = np.array(
-            [table.threshold, table.slope, table.above_middle_db, table.order_of, table.spectral_efficiency],
-            float,
-        )
+        self.rows = np.array([table.threshold, table.slope, table.above_middle_db, table.order_of], float)
         low, high = table.threshold.min() - _BELOW_DB, table.threshold.max() + _ABOVE_DB
         step, middle = max(0.5, (high - low + 6.0) / (N_STEPS - 1)), (low + high) / 2
         vector = np.zeros(N_POLICY + 2 * N_STEPS)

@@ -25,8 +25,8 @@ N_EXPERTS = 3
 EXPERTS = ("reports", "acks", "network")
 """What `status` calls them."""
 
-# One sent block, as `LinkKernel.outcome` wants it back: a vector of floats.
-MCS, REFERENCE, ANCHOR, LENGTH, TOLD_BLER, BLIND_BLER, NET_BLER, BLER, SLOPE_LOGIT = range(9)
+# One sent block, as `link_kernel.outcome` wants it back: a vector of floats.
+MCS, REFERENCE, ANCHOR, LENGTH, TOLD_BLER, BLIND_BLER, NET_BLER, BLER, BLOCK = range(9)
 N_SENT = 9
 
 LINK = np.dtype(
@@ -70,8 +70,7 @@ LINKS = numba.from_dtype(LINK)[::1]
 """Of the compiled functions' first argument."""
 
 # Rows of a table: what depends on the MCS alone.
-THRESHOLD, SLOPE, ABOVE_MIDDLE, ORDER, EFFICIENCY = range(5)
-N_ROWS = 5
+THRESHOLD, SLOPE, ABOVE_MIDDLE, ORDER = range(4)
 
 # What a policy and a table say, in one vector.
 (

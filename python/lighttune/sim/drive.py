@@ -149,7 +149,7 @@ def _drive(
             waiting = links[row].waiting
             at = network.anchor(links, row, policy)
             link_kernel.outcome(links, row, rows, policy, net, sent[b], 0.0 if out_ack[b] else 1.0, late)
-            if waiting and len(inputs) and steps < len(inputs):
+            if waiting and steps < len(inputs):
                 inputs[steps] = links[row].inputs
                 anchor_db[steps] = at
                 steps += 1
@@ -158,14 +158,13 @@ def _drive(
                 reported_at = b
         if with_ack:
             late = float(t - reported_at)
-        mcs = link_kernel.select(
-            links, row, rows, policy, net, gains[min(t, len(gains) - 1)], late, length[t], work
-        )
+        # As `link_kernel.select` does, but that the block may be sent away from the choice.
+        link_kernel.weigh(links, row, rows, policy, net, late, length[t], work)
+        gain = gains[min(t, len(gains) - 1)]
+        mcs = link_kernel.choose(links, row, rows, policy, gain, length[t], work)
         if away[t] != 0:
             mcs = ladder[min(max(place[mcs] + away[t], 0), n_mcs - 1)]
-            links[row].blocks -= 1
-            links[row].idle -= 1
-            link_kernel.note(links, row, rows, policy, mcs, length[t], work)
+        link_kernel.note(links, row, rows, policy, mcs, length[t], work)
         for k in range(N_SENT):
             sent[t, k] = links[row].sent[k]
         out_mcs[t], out_bler[t] = mcs, sent[t, BLER]
@@ -175,7 +174,7 @@ def _drive(
         if len(all_bler):
             for m in range(n_mcs):
                 all_bler[t, m] = work[N_EXPERTS, m]
-        if len(inputs) and steps < len(inputs):
+        if steps < len(inputs):
             inputs[steps] = links[row].inputs
             block[steps] = t
             anchor_db[steps] = network.anchor(links, row, policy)

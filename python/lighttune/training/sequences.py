@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.link_kernel import FIRST_VOTE_ALONE
 from ..core.link_model import LinkModel
-from ..core.record import BLIND, N_INPUTS, NET, TOLD
+from ..core.record import N_INPUTS
 from ..sim.drive import Script, drive
 from ..sim.link import near_best
 from .family import GROUP, draw_scripts
@@ -60,7 +61,7 @@ def make_sequences(
         for place, script in enumerate(draw_scripts(rng, model.table, n_blocks)):
             links[:] = model.links(1)
             if not model.net.any():
-                links["vote"][0, [TOLD, BLIND, NET]] = 0.75, 0.25, 0.0
+                links["vote"] = FIRST_VOTE_ALONE
             _fill(made, group * GROUP + place, model, links, script)
     return made
 
