@@ -6,7 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from ..core.mcs import McsTable
-from ..core.messages import MAX_SEQ, Csi, Decision
+from ..core.messages import MAX_SEQ, Csi, Decision, check_seq
 from ..core.pending import PendingBlocks
 
 
@@ -48,8 +48,7 @@ class Baseline(ABC):
             ValueError: ``seq`` is out of range.
         """
         seq = self._next_seq if seq is None else seq
-        if not 0 <= seq <= MAX_SEQ:
-            raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
+        check_seq(seq)
         mcs, bler = self._choose(bits)
         self._next_seq = (seq + 1) & MAX_SEQ
         self.pending.add(seq, self.snr_db is not None)

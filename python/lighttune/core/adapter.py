@@ -12,7 +12,7 @@ from .doubt import Doubt
 from .features import SNR
 from .guards import GuardPolicy, project
 from .link_decider import LinkDecider, link_decider
-from .messages import MAX_SEQ, Csi, Decision, LinkAdapter
+from .messages import MAX_SEQ, Csi, Decision, LinkAdapter, age_blocks, check_seq
 from .pending import PendingBlocks
 from .predictor import Predictor, Weights, check_weights
 from .selection import SelectionPolicy
@@ -34,7 +34,6 @@ class _Sent(NamedTuple):
 
 
 _BLIND = np.empty(0, np.float32)
-_HALF = MAX_SEQ // 2 + 1
 _ROUNDING = 1e-3  # of weights that travelled as float32
 
 
@@ -148,8 +147,7 @@ class Selector:
             ValueError: ``seq`` is out of range.
         """
         seq = self._next_seq if seq is None else seq
-        if not 0 <= seq <= MAX_SEQ:
-            raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
+        check_seq(seq)
         self._next_seq = (seq + 1) & MAX_SEQ
         sent = self._decided(bits, seq)
         self.pending.add(seq, sent)
@@ -158,8 +156,7 @@ class Selector:
     def _decided(self, bits: int | None, seq: int) -> _Sent:
         features, bler = _BLIND, math.nan
         if self._measured_at is not None:
-            # Numbers wrap: a report is dated before or after the block, whichever is nearer.
-            age = max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1)
+            age = age_blocks(seq, self._measured_at)
             if self._silent is None and self._unhealthy is None and self.doubt.reason is None:
                 choice = self._decider.decide(age, bits)
                 if math.isfinite(choice.bler):

@@ -12,14 +12,12 @@ from . import link_kernel
 from .link_files import load_model
 from .link_model import LinkModel
 from .mcs import McsTable
-from .messages import MAX_SEQ, Csi, Decision
+from .messages import MAX_SEQ, Csi, Decision, age_blocks, check_seq
 from .network import report
 from .pending import PendingBlocks
 from .record import BLIND, EXPERTS, LINK, N_EXPERTS, NET, TOLD
 from .selection import SelectionPolicy
 
-_HALF = MAX_SEQ // 2 + 1
-_LENGTHS = 256  # block lengths whose gains are remembered
 _BROKEN = 0.05  # posterior from which an MCS is called broken: 25 times the prior, and hardly sent
 _TOLD_OFF_DB = 1.0  # an offset of less is not worth a word
 
@@ -93,7 +91,6 @@ class Link:
         self._links = model.links(1) if links is None else links
         self._row = row
         self._work = np.zeros((N_EXPERTS + 1, len(model.table)))
-        self._lengths: dict[int | None, tuple[float, np.ndarray]] = {}
         self._next_seq = 0
         self._measured_at: int | None = None
 
@@ -118,10 +115,9 @@ class Link:
             ValueError: ``seq`` is out of range.
         """
         seq = self._next_seq if seq is None else seq
-        if not 0 <= seq <= MAX_SEQ:
-            raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
+        check_seq(seq)
         self._next_seq = (seq + 1) & MAX_SEQ
-        length, gain = self._of_length(bits)
+        length, gain = self.model.lengths.of(bits)
         model = self.model
         mcs = link_kernel.select(
             self._links,
@@ -193,20 +189,7 @@ class Link:
         self._links[self._row] = record[0]
 
     def _age(self, seq: int) -> float:
-        if self._measured_at is None:
-            return 1.0
-        # Numbers wrap: a report is dated before or after the block, whichever is nearer.
-        return float(max((seq - self._measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1))
-
-    def _of_length(self, bits: int | None) -> tuple[float, np.ndarray]:
-        found = self._lengths.get(bits)
-        if found is None:
-            if len(self._lengths) >= _LENGTHS:
-                self._lengths.clear()
-            table = self.model.table
-            found = float(table.length_logit(bits)), np.asarray(table.goodput_if_acked(bits), float)
-            self._lengths[bits] = found
-        return found
+        return 1.0 if self._measured_at is None else float(age_blocks(seq, self._measured_at))
 
 
 def check_record(record: np.ndarray) -> None:
@@ -245,7 +228,7 @@ def make_link(
             that fail stays at ``bler_target`` or below in the long run.
         bler_target: inside (0, 1): of the objective ``"target"``.
         table: MCS table for which no network was trained (`McsTable`, or a name for `McsTable.named`): the
-            beliefs alone decide, from the first block on. Not with a model of another name than "amc".
+            beliefs alone decide, from the first block on, and ``model`` is left unread.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, or an argument is out of range.

@@ -136,12 +136,12 @@ class CompiledLink:
 
     def features(self, age_slots: float, bits: int | None) -> np.ndarray:
         out = np.empty(N_FEATURES, np.float32)
-        self._kernel.features(self._link, age_slots, self._model.of_length(bits)[0], out)
+        self._kernel.features(self._link, age_slots, self._model.lengths.of(bits)[0], out)
         return out
 
     def decide(self, age_slots: float, bits: int | None) -> Choice:
         model, out = self._model, np.empty(N_FEATURES, np.float32)
-        length_logit, gain = model.of_length(bits)
+        length_logit, gain = model.lengths.of(bits)
         version, weights = self._loaded
         mcs = self._kernel.decide(
             model.table, self._policy, model.encoder, model.sizes, weights, gain,

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from . import belief, link_kernel, network
+from .lengths import BlockLengths
 from .mcs import McsTable
 from .record import (
     EXPLORE_BLIND,
@@ -47,6 +46,7 @@ class LinkModel:
         rows: what depends on the MCS alone, ``(4, n_mcs)``, see `record`.
         policy: one vector, see `record`.
         net: the network's weights.
+        lengths: what follows from a block's length.
         ladder: MCS in the order of rising efficiency.
 
     Raises:
@@ -76,6 +76,7 @@ class LinkModel:
         vector[SWITCH], vector[SHARE] = belief.SWITCH_SHARE, link_kernel.VOTE_SHARE
         vector[N_POLICY:] = belief.prior(step, middle, low, high).ravel()
         self.policy = vector
+        self.lengths = BlockLengths(table)
         self.ladder = np.asarray(table.by_efficiency, np.int64)
 
     @property
@@ -83,10 +84,10 @@ class LinkModel:
         """What the blind belief's offsets are from, in dB."""
         return float(self.policy[MIDDLE_DB])
 
-    @cached_property
+    @property
     def gain(self) -> np.ndarray:
         """Goodput of an ACKed block of the reference length, ``(n_mcs,)``."""
-        return np.asarray(self.table.goodput_if_acked(), float)
+        return self.lengths.of(None)[1]
 
     def gains(self, length_logit: np.ndarray) -> np.ndarray:
         """Goodput of ACKed blocks of these lengths, ``(n_blocks, n_mcs)``; one row where all are alike."""

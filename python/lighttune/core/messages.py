@@ -16,6 +16,25 @@ SNR_RANGE_DB = (-60.0, 100.0)
 """Reports outside this range are refused: no receiver measures them."""
 
 
+_HALF = MAX_SEQ // 2 + 1
+
+
+def check_seq(seq: int) -> None:
+    """Refuse a sequence number that no block can have.
+
+    Raises:
+        ValueError: it is out of range.
+    """
+    if not 0 <= seq <= MAX_SEQ:
+        raise ValueError(f"seq = {seq!r}: give 0 to {MAX_SEQ}, or None to count on")
+
+
+def age_blocks(seq: int, measured_at: int) -> int:
+    """Blocks from the one on which a report was measured to block ``seq``, 1 or more. Numbers wrap: a report
+    is dated before or after the block, whichever is nearer."""
+    return max((seq - measured_at + _HALF) % (MAX_SEQ + 1) - _HALF, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Csi:
     """One report of how the channel looks, from the receiver.

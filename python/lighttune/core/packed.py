@@ -7,9 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .lengths import BlockLengths
 from .predictor import N_SHAPE, Encoder, Predictor, Shape, Weights
-
-_LENGTHS = 256  # block lengths that are remembered
 
 
 class Packed:
@@ -20,6 +19,7 @@ class Packed:
         encoder: see `pack_encoder`.
         sizes: of hidden units, modulation orders, adaptive layers and their width.
         offline: the offline weights, see `weights`.
+        lengths: what follows from a block's length.
         work: scratch. `kernel` holds the GIL, so that links may share it.
     """
 
@@ -39,7 +39,7 @@ class Packed:
         self._places, self._factors = _places(shape)
         self.offline = self.weights(predictor.weights())
         self.work = np.zeros((6, max(hidden, N_SHAPE, 3 * shape.orders, len(table), shape.width)))
-        self._lengths: dict[int | None, tuple[float, np.ndarray]] = {}
+        self.lengths = BlockLengths(table)
 
     def weights(self, weights: Weights) -> np.ndarray:
         """Weights of one link as `kernel.predict` reads them, with what follows from them for each MCS."""
@@ -50,17 +50,6 @@ class Packed:
         packed[2 * n :] = weights.flat[self._places]
         packed[2 * n :] *= self._factors
         return packed
-
-    def of_length(self, bits: int | None) -> tuple[float, np.ndarray]:
-        """`McsTable.length_logit` and `McsTable.goodput_if_acked`."""
-        found = self._lengths.get(bits)
-        if found is None:
-            if len(self._lengths) >= _LENGTHS:
-                self._lengths.clear()
-            table = self.predictor.table
-            found = float(table.length_logit(bits)), np.asarray(table.goodput_if_acked(bits), float)
-            self._lengths[bits] = found
-        return found
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ from ..baselines.trend_olla import TrendOlla
 from ..core.adapter import LightTune, Selector
 from ..core.guards import GuardPolicy
 from ..core.link_decider import link_decider
-from ..core.messages import MAX_SEQ, Csi, Decision
+from ..core.messages import Csi, Decision, age_blocks
 from ..core.pending import PendingBlocks
 from ..core.predictor import Predictor
 from ..core.rules import RULES
@@ -35,7 +35,6 @@ FOLLOWERS = tuple(kind for kind in KINDS if kind != "genie")
 """Kinds of adapters that can follow a log: all but the genie, which would have to know the truth."""
 
 _WAIT = 4096  # blocks that may wait for their outcome, as everywhere
-_HALF = MAX_SEQ // 2 + 1
 
 
 class Follower(Protocol):
@@ -136,7 +135,7 @@ class _PeerFollower:
         self._last_seq = seq
         snr_db = self._adapter.snr_db
         self._sent.add(seq, _Sent(decision.mcs, snr_db, bits))
-        age = max((seq - self._measured_at + _HALF) % (2 * _HALF) - _HALF, 1)  # numbers wrap
+        age = age_blocks(seq, self._measured_at)
         return decision, None if snr_db is None else self._predict(self._adapter, bits, age)
 
     def outcome(self, seq: int, mcs: int, ack: bool) -> None:
