@@ -7,7 +7,6 @@ safetensors holds plain arrays and text: reading one runs no code, whoever wrote
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,15 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from . import model_file
 from .features import NAMES
-from .files import replace
 from .mcs import McsTable
 from .predictor import N_SHAPE, Encoder, Predictor, Shape
-from .tensors import dump_tensors, read_tensors
 
 SCHEMA = 2
-_ABOUT = "lighttune"
-_LARGEST_FILE = 16 * 2**20  # a predictor has a few thousand weights; a larger file is not one
 _MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
@@ -44,11 +40,7 @@ def save_predictor(
         "table": asdict(predictor.table),
         "notes": notes or {},
     }
-    blob = dump_tensors(
-        {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()},
-        {_ABOUT: json.dumps(about)},
-    )
-    replace(path, lambda file: file.write(blob))
+    model_file.write(path, about, {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()})
 
 
 def fingerprint(predictor: Predictor) -> bytes:
@@ -76,27 +68,7 @@ def load_predictor(path: str | os.PathLike, table: McsTable | None = None) -> Pr
             shapes or values that are not finite, or was trained for another MCS table.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file {path}: give a path, or a shipped model: {shipped_models()}")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(
-            f"{path} has {path.stat().st_size} bytes: no LightTune model is larger than {_LARGEST_FILE}"
-        )
-    try:
-        tensors, metadata = read_tensors(path)
-    except ValueError as error:
-        raise ValueError(f"{error}: fetch or train it anew") from error
-    try:
-        about = json.loads(metadata[_ABOUT])
-        schema = about["schema"]
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a LightTune model: no or garbled description ({error})") from error
-    if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema!r}: this version reads schema {SCHEMA}; train it anew")
-    try:
-        predictor = _build(about, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path} is not a whole LightTune model: {error}; fetch or train it anew") from error
+    predictor = model_file.read(path, SCHEMA, shipped_models(), _build)
     if table is not None and table.digest != predictor.table.digest:
         raise ValueError(
             f"{path} was trained for the MCS table {predictor.table.name!r} ({predictor.table.digest}), "
@@ -129,8 +101,7 @@ def shipped_models() -> list[str]:
 def _build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Predictor:
     if about["features"] != list(NAMES):
         raise ValueError("it was trained on other features than this version computes")
-    columns: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in about["table"].items()}
-    table = McsTable(**columns)
+    table = model_file.table_of(about)
     shape = Shape(**{k: int(v) for k, v in about["shape"].items()})
     arrays = {f.name: tensors[f"encoder.{f.name}"].astype(float) for f in fields(Encoder)}
     hidden = arrays["w1"].shape[0]

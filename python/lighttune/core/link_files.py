@@ -6,7 +6,6 @@ safetensors holds plain arrays and text: reading one runs no code, whoever wrote
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from functools import lru_cache
@@ -15,15 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from . import network
-from .files import replace
+from . import model_file, network
 from .link_model import LinkModel
-from .mcs import McsTable
-from .tensors import dump_tensors, read_tensors
 
 SCHEMA = 3
-_ABOUT = "lighttune"
-_LARGEST_FILE = 16 * 2**20  # a network has some 30,000 weights; a larger file is not one
 _MODELS = Path(__file__).resolve().parent.parent / "models" / "links"
 
 
@@ -44,8 +38,7 @@ def save_model(model: LinkModel, path: str | os.PathLike, notes: dict[str, str] 
         count = int(np.prod(shape))
         tensors[f"network.{name}"] = model.net[start : start + count].reshape(shape)
         start += count
-    blob = dump_tensors(tensors, {_ABOUT: json.dumps(about)})
-    replace(path, lambda file: file.write(blob))
+    model_file.write(path, about, tensors)
 
 
 def load_model(model: str | os.PathLike) -> LinkModel:
@@ -72,36 +65,14 @@ def _shipped(name: str) -> LinkModel:
 
 
 def _read(path: Path) -> LinkModel:
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file {path}: give a path, or a shipped model: {shipped_models()}")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes: no model is larger than {_LARGEST_FILE}")
-    try:
-        tensors, metadata = read_tensors(path)
-    except ValueError as error:
-        raise ValueError(f"{error}: fetch or train it anew") from error
-    try:
-        about = json.loads(metadata[_ABOUT])
-        schema = about["schema"]
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a LightTune model: no or garbled description ({error})") from error
-    if schema != SCHEMA:
-        older = " (a predictor without memory, of an earlier version)" if schema in (1, 2) else ""
-        raise ValueError(
-            f"{path} has schema {schema!r}{older}: this version reads schema {SCHEMA}; train it anew with"
-            " `lighttune train`"
-        )
-    try:
-        return _build(about, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{path} is not a whole LightTune model: {error}; fetch or train it anew") from error
+    anew = " with `lighttune train --network` (schemas 1 and 2 are of predictors without memory)"
+    return model_file.read(path, SCHEMA, shipped_models(), _build, anew)
 
 
 def _build(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> LinkModel:
     if about["inputs"] != list(network.NAMES):
         raise ValueError("its network reads other inputs than this version computes")
-    columns: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in about["table"].items()}
-    table = McsTable(**columns)
+    table = model_file.table_of(about)
     flat = []
     for name, shape in network.parts(len(table.orders)).items():
         array = tensors[f"network.{name}"]
