@@ -7,9 +7,8 @@ few are run again at full length, and the worst of these once more on fresh seed
 The link under test is that of `contestants.make_adapter`. Some ten minutes on one core.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ import common
 from adversary_search import KEPT, LEAST, Duel, Effort, Make, Point, adversary, duels
 from attacks import FAMILIES, Attack, Draw, Family, jam_by_mcs, losses, pulses
 from common import with_interval
-from contestants import TABLES, add_core_option, set_core
+from contestants import TABLES, arguments, seeds_of
 from course import lossy
 from protocol import ADVERSARY_TEST_SEEDS, ADVERSARY_VALIDATION_SEEDS
 
@@ -87,7 +86,8 @@ def measure(seeds: tuple[int, ...], effort: Effort, jobs: int) -> Results:
     """Search and run all, in ``jobs`` processes."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     results, slots = Results({}, {}, {}), effort.final_slots
-    with Progress(*columns) as bar, ProcessPoolExecutor(jobs) as pool:
+    pool = common.workers(jobs)
+    with Progress(*columns) as bar:
         futures = {}
         for place in range(len(FAMILIES)):
             futures[pool.submit(adversary, place, seeds[0], effort, seeds)] = results.families, place
@@ -99,7 +99,7 @@ def measure(seeds: tuple[int, ...], effort: Effort, jobs: int) -> Results:
         task = bar.add_task("families, losses, known", total=len(futures))
         for done in as_completed(futures):
             part, key = futures[done]
-            part[key] = done.result()  # type: ignore[index]
+            part[key] = done.result()
             bar.advance(task)
     return results
 
@@ -198,18 +198,10 @@ def plot(results: Results, path: Path) -> None:
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--validation", action="store_true", help="on the validation seeds; needs --out")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
-    add_core_option(parser)
-    args = parser.parse_args()
-    set_core(args)
-    if args.validation and args.out is None:
-        raise SystemExit("--validation needs --out DIR: docs/results holds the test seeds' figures")
+    args = arguments(__doc__)
     page = common.page(args, "adversaries")
-    seeds = ADVERSARY_VALIDATION_SEEDS if args.validation or args.short else ADVERSARY_TEST_SEEDS
+    seeds = seeds_of(args, ADVERSARY_VALIDATION_SEEDS, ADVERSARY_TEST_SEEDS)
     effort = SHORT if args.short else FULL
-    seeds = seeds[:2] if args.short else seeds
     results = measure(seeds, effort, args.jobs)
     picture = common.plot_beside(page, "worst.png")
     plot(results, picture)

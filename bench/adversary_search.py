@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from gnuradio.lighttune.baselines.olla import Olla
@@ -98,7 +99,7 @@ def search(place: int, seed: int, effort: Effort) -> list[Point]:
             start = worst[int(rng.integers(len(worst)))]
             table, at = start.table, start.at + SPREAD * rng.standard_normal(family.dimensions)
             at = np.clip(np.abs(at), 0, 1)
-        found = duels(table, lambda draw, at=at: at_point(family, at, draw), effort.slots, seeds)
+        found = duels(table, partial(at_point, family, at), effort.slots, seeds)
         worst.append(Point(table, at, float(np.mean([run.gain for run in found]))))
         worst = sorted(worst, key=lambda point: point.gain)[:KEPT]
     return worst
@@ -110,8 +111,7 @@ def adversary(place: int, seed: int, effort: Effort, seeds: tuple[int, ...]) -> 
     again = np.random.default_rng((seed, place, 1)).integers(2**31, size=1).tolist()
 
     def at_length(point: Point, of: Sequence[int]) -> list[Duel]:
-        make = lambda draw: at_point(family, point.at, draw)  # noqa: E731
-        return duels(point.table, make, effort.final_slots, of)
+        return duels(point.table, partial(at_point, family, point.at), effort.final_slots, of)
 
     worst = min(search(place, seed, effort), key=lambda point: at_length(point, again)[0].gain)
     return worst, at_length(worst, seeds)

@@ -53,13 +53,13 @@ def figures(trace: Trace, world: World) -> Figures:
 
 
 @cache
-def workers() -> Executor:
-    """As many processes as there are cores, for as long as the program runs.
+def workers(jobs: int | None = None) -> Executor:
+    """So many processes, as many as there are cores by default, for as long as the program runs.
 
     They are spawned, not forked: threads of this process (a pool's, a progress bar's) may hold a lock at any
     time, and nobody releases the copy that a fork makes of it.
     """
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(jobs or os.cpu_count(), multiprocessing.get_context("spawn"))
 
 
 Build = Callable[..., BatchAdapter]

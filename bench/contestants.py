@@ -17,6 +17,7 @@ from gnuradio.lighttune.core.messages import Csi, LinkAdapter
 from gnuradio.lighttune.core.predictor import Predictor
 from gnuradio.lighttune.core.tuner import Tuner
 
+import common
 from peers import chosen
 
 CORE = "LIGHTTUNE_BENCH_CORE"
@@ -31,25 +32,37 @@ def make_adapter(table_name: str) -> LinkAdapter:
     return make_link(table_name) if table_name in shipped_models() else make_link(table=table_name)
 
 
-def add_core_option(parser: argparse.ArgumentParser) -> None:
-    """``--core``, which worker processes take over by the environment."""
-    parser.add_argument(
+def arguments(doc: str | None) -> argparse.Namespace:
+    """What `bench/field.py` and `bench/adversaries.py` were called with; puts ``--core`` into force, which
+    worker processes take over by the environment.
+
+    Raises:
+        SystemExit: the documents would be overwritten with other figures than theirs.
+    """
+    parser = common.parser(doc)
+    add = parser.add_argument
+    add("--validation", action="store_true", help="on the validation seeds; needs --out")
+    add("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
+    add(
         "--core",
         choices=("second", "first"),
         default="second",
         help="form of the learning core: core.make_link, or what the blocks still use; first needs --out",
     )
-
-
-def set_core(args: argparse.Namespace) -> None:
-    """Put `add_core_option`'s choice into force.
-
-    Raises:
-        SystemExit: the first form's figures would overwrite the documents.
-    """
+    args = parser.parse_args()
     if args.core == "first" and args.out is None:
         raise SystemExit("--core first needs --out DIR: docs/results holds the second form's figures")
+    if args.validation and args.out is None:
+        raise SystemExit("--validation needs --out DIR: docs/results holds the test seeds' figures")
     os.environ[CORE] = args.core
+    return args
+
+
+def seeds_of(args: argparse.Namespace, validation: tuple[int, ...], test: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds that `arguments` ask for; a short run takes two and stays away from the test seeds."""
+    if args.short:
+        return validation[:2]
+    return validation if args.validation else test
 
 
 @lru_cache(maxsize=3)

@@ -6,8 +6,7 @@ Every adapter faces the same SINRs, reports, losses and draws. The link under te
 `contestants.make_adapter`. Intervals are 95 % over seeds. Some ten minutes on one core.
 """
 
-import os
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import common
 import field_runs as runs
-from contestants import ALONE_SETTINGS, OLLA_SETTINGS, TABLES, add_core_option, set_core
+from contestants import ALONE_SETTINGS, OLLA_SETTINGS, TABLES, arguments, seeds_of
 from field_results import SHARE, Results
 from protocol import FIELD_TEST_SEEDS, FIELD_VALIDATION_SEEDS
 from situations import MIXED, SITUATIONS
@@ -35,7 +34,8 @@ PLACES = range(len(SITUATIONS))
 def measure(seeds: tuple[int, ...], slots: int, grid_slots: int, step_db: float, jobs: int) -> Results:
     """All runs, in ``jobs`` processes."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as bar, ProcessPoolExecutor(jobs) as pool:
+    pool = common.workers(jobs)
+    with Progress(*columns) as bar:
         futures: dict[Future, tuple[str, tuple[str, Any], int]] = {}
         for at, seed in enumerate(seeds):
             for table in TABLES:
@@ -190,19 +190,12 @@ def plot(results: Results, path: Path) -> None:
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
-    parser.add_argument("--validation", action="store_true", help="on the validation seeds; needs --out")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
-    add_core_option(parser)
-    args = parser.parse_args()
-    set_core(args)
-    if args.validation and args.out is None:
-        raise SystemExit("--validation needs --out DIR: docs/results holds the test seeds' figures")
+    args = arguments(__doc__)
     page = common.page(args, "field")
-    seeds = FIELD_VALIDATION_SEEDS if args.validation or args.short else FIELD_TEST_SEEDS
+    seeds = seeds_of(args, FIELD_VALIDATION_SEEDS, FIELD_TEST_SEEDS)
     slots, grid_slots, step_db = SLOTS, GRID_SLOTS, runs.GRID_STEP_DB
     if args.short:
-        seeds, slots, grid_slots, step_db = seeds[:2], SHORT_SLOTS, SHORT_SLOTS, 8.0
+        slots, grid_slots, step_db = SHORT_SLOTS, SHORT_SLOTS, 8.0
     results = measure(seeds, slots, grid_slots, step_db, args.jobs)
     picture = common.plot_beside(page, "ratios.png")
     plot(results, picture)

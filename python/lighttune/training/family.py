@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.mcs import McsTable
+from ..core.mcs import McsTable, sigmoid
 from ..sim.conditions import Conditions, Population, Recipe
 from ..sim.drive import Script
 from ..sim.realise import World, realise
@@ -136,7 +136,7 @@ def _told_bler(rng: np.random.Generator, world: World, link: int, length: np.nda
     table = world.table
     short = world.threshold_db[link] - world.effective_db(world.snr_db[link])
     logit = short / (table.slope * world.slope_factor[:, None]) + length[:, None]
-    bler = 1.0 / (1.0 + np.exp(-np.clip(logit, -15.0, 15.0)))
+    bler = sigmoid(logit)
     floor = world.floor[:, None]
     if _chance(rng, 0.15):  # of this link alone, from some time on
         floor = (
