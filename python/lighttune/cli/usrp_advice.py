@@ -113,19 +113,21 @@ def recommend(points: list[Point]) -> Advice:
 
 def lost_by_cause(points: Iterable[Point]) -> str:
     """As ``overruns 12, underruns 1``; empty if nothing was lost."""
+    return ", ".join(f"{cause} {count}" for cause, count in _by_cause(points))
+
+
+def _by_cause(points: Iterable[Point]) -> list[tuple[str, int]]:
+    """What was lost by its cause, the most frequent first."""
     counts: Counter[str] = Counter()
     for point in points:
         counts.update(point.lost)
-    return ", ".join(f"{cause} {count}" for cause, count in counts.most_common() if count)
+    return [(cause, count) for cause, count in counts.most_common() if count]
 
 
 def _unjudged(points: list[Point], of: int) -> str:
     if not points:
         return ""
-    causes: Counter[str] = Counter()
-    for point in points:
-        causes.update(point.lost)
-    remedies = dict.fromkeys(REMEDIES[cause] for cause, count in causes.most_common() if count)
+    remedies = dict.fromkeys(REMEDIES[cause] for cause, _ in _by_cause(points))
     return (
         f"This computer, not the link, lost most packets at {len(points)} of {of} pairs of gains "
         f"({lost_by_cause(points)}), which cannot be judged: {'; '.join(remedies)}."
