@@ -175,8 +175,9 @@ def _reports(rng: np.random.Generator, world: World, link: int) -> tuple[np.ndar
     elif kind < 0.48:
         with_ack = True
         measured_at, new = slot, np.ones(n, bool)
-    last = np.maximum.accumulate(np.where(new, measured_at, -1))
-    age = np.maximum(slot - last, 1).astype(float)
+    never = -(10**9)
+    last = np.maximum.accumulate(np.where(new, measured_at, never))
+    age = np.maximum(slot - np.where(last == never, -1, last), 1).astype(float)
     return np.where(new, reported, np.nan).astype(np.float32), age, with_ack
 
 
