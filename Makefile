@@ -62,7 +62,7 @@ train: setup ## train the shipped predictors and networks anew (hours; interrupt
 	$(BIN)/lighttune train --table amc
 	$(BIN)/lighttune train --table nr-pdsch-1-sionna --clean-reports 0.8
 	$(BIN)/lighttune train --table wifi
-	$(BIN)/lighttune train --network --table amc
+	$(BIN)/lighttune train --network --table amc --files 8
 	$(BIN)/lighttune train --network --table nr-pdsch-1-sionna
 	$(BIN)/lighttune train --network --table wifi
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 _MODELS = Path(__file__).resolve().parent.parent / "models/links"
@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="where it keeps what it goes on from when it was interrupted, up to 2 GB"
         " (default: out/training-TABLE-SEED)")  # fmt: skip
     add("--keep", action="store_true", help="leave that there when it is done")
+    add("--files", type=int, metavar="N",
+        help="links of each of three rounds, in files of 256 (default: 4; time and room grow with it)")  # fmt: skip
     add("--quick", action="store_true", help="take seconds, to see that it runs: a poor network")
 
 
@@ -40,7 +42,7 @@ def check_options(args: argparse.Namespace, sizes: Mapping[str, float]) -> None:
         sizes: options that are the predictor's alone, by their defaults.
     """
     if not args.network:
-        for name in ("work", "keep", "quick"):
+        for name in ("work", "keep", "quick", "files"):
             if getattr(args, name):
                 raise ValueError(f"--{name}: goes with --network alone")
         return
@@ -53,6 +55,8 @@ def check_options(args: argparse.Namespace, sizes: Mapping[str, float]) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: goes without --network; its plan is fixed")
     if args.seed < 0:
         raise ValueError(f"--seed {args.seed}: give 0 or more")
+    if args.files is not None and (args.quick or not 1 <= args.files <= 64):
+        raise ValueError(f"--files {args.files}: give 1 to 64, without --quick")
     if args.quick and args.out is None:
         raise ValueError("--quick needs --out: a shipped network is not made in seconds")
 
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.rounds import QUICK, Plan, clear, train_network
 
     table, plan = McsTable.named(args.table), QUICK if args.quick else Plan()
+    if args.files is not None:
+        plan = replace(plan, files=args.files)
     out = args.out or _MODELS / f"{table.name}.safetensors"
     if not out.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out {out}: there is no folder {out.resolve().parent}")
