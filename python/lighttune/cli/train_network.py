@@ -31,7 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " (default: out/training-TABLE-SEED)")  # fmt: skip
     add("--keep", action="store_true", help="leave that there when it is done")
     add("--files", type=int, metavar="N",
-        help="links of each of three rounds, in files of 256 (default: 4; time and room grow with it)")  # fmt: skip
+        help="links of each of three rounds, in files of 256"
+        " (default: 4; time and room grow with it)")  # fmt: skip
     add("--quick", action="store_true", help="take seconds, to see that it runs: a poor network")
 
 
