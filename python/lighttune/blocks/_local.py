@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core import tuner as core
+from ..core.link_tuner import LinkTuner, TunerFull
 from . import _messages as m
 from ._block import MessageBlock
 from ._join import Sample
@@ -18,13 +18,12 @@ _LINKS_IN_STATUS = 16
 class LocalLearner:
     """Learns in the thread that calls it; see `tuner.Learner`."""
 
-    def __init__(self, block: MessageBlock, tuner: core.Tuner, rate_hz: float) -> None:
+    def __init__(self, block: MessageBlock, tuner: LinkTuner, rate_hz: float) -> None:
         self.rate_hz = rate_hz
         self._block = block
         self._tuner = tuner
-        self._active: set[int] = set()  # links with samples since the last heart-beat
         self._dirty: set[int] = set()  # links whose model is to be published
-        self._published: dict[int, tuple[float, int, bool]] = {}  # when, version, healthy
+        self._published_s: dict[int, float] = {}
 
     def start(self) -> None:
         self._dirty.update(self._tuner.links)  # whoever started with us has not heard of them
@@ -46,7 +45,7 @@ class LocalLearner:
                 with self._block.guard("learn"):
                     try:
                         self._learn_together([sample])
-                    except core.TunerFull as error:
+                    except TunerFull as error:
                         raise m.Refused("too many links") from error
 
     def _learn_together(self, samples: list[Sample]) -> None:
@@ -54,28 +53,23 @@ class LocalLearner:
         changed = self._tuner.learn(links, features, mcs, acks)
         self._block.counters.add("samples", len(samples))
         self._block.counters.add("updates", int(changed.sum()))
-        self._active.update(links)
-        self._dirty.update(link for link, new in zip(links, changed, strict=True) if new)
+        if self._tuner.pool and changed.any():
+            self._dirty.update(self._tuner.links)
+        else:
+            self._dirty.update(link for link, new in zip(links, changed, strict=True) if new)
 
     def beat(self) -> bool:
-        for link in self._active:  # a link's health may come back without a change of weights
-            _, *published = self._published.get(link, (-math.inf, 0, True))
-            version, _, healthy = self._tuner.model(link)
-            if [version, healthy] != published:
-                self._dirty.add(link)
-        self._active.clear()
         return True
 
     def publish_due(self, now_s: float) -> float:
         next_s = math.inf
         for link in list(self._dirty):
-            due_s = self._published.get(link, (-math.inf,))[0] + _PUBLISH_S
+            due_s = self._published_s.get(link, -math.inf) + _PUBLISH_S
             if due_s > now_s:
                 next_s = min(next_s, due_s)
                 continue
-            version, weights, healthy = self._tuner.model(link)
-            self._block.publish("model", m.model_message(link, version, weights, healthy))
-            self._published[link] = now_s, version, healthy
+            self._block.publish("model", m.model_message(link, *self._tuner.model_of(link)))
+            self._published_s[link] = now_s
             self._dirty.discard(link)
             self._block.counters.add("models")
         return next_s

@@ -30,7 +30,6 @@ VERSION = pmt.intern("version")
 PROBE = pmt.intern("probe")
 BITS = pmt.intern("bits")
 WEIGHTS = pmt.intern("weights")
-HEALTHY = pmt.intern("healthy")
 HEARTBEAT = pmt.intern("heartbeat")
 AWAY = pmt.intern("away")
 TIMEOUT = pmt.intern("timeout")
@@ -232,12 +231,11 @@ def decision_message(
     return pmt.dict_add(message, BITS, pmt.from_long(bits))
 
 
-def model_message(link: int, version: int, weights: np.ndarray, healthy: bool) -> pmt.pmt_base:
+def model_message(link: int, version: int, weights: np.ndarray) -> pmt.pmt_base:
     """A model message."""
     message = pmt.dict_add(pmt.make_dict(), LINK, pmt.from_long(link))
     message = pmt.dict_add(message, VERSION, pmt.from_long(version))
-    message = pmt.dict_add(message, WEIGHTS, _f32vector(weights))
-    return pmt.dict_add(message, HEALTHY, pmt.from_bool(healthy))
+    return pmt.dict_add(message, WEIGHTS, _f32vector(weights))
 
 
 def heartbeat_message(away: bool = False) -> pmt.pmt_base:

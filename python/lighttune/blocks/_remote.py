@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.predictor import Predictor
+from ..core.link_model import LinkModel
 from ..net import wire
 from ..net.child import TunerProcess
 from ..net.client import TunerClient
@@ -26,7 +26,7 @@ class RemoteLearner:
 
     Args:
         block: whose it is.
-        predictor: as trained offline.
+        model: the selector's.
         endpoint: of the service; empty for one in a child process.
         host: the name that the service knows this block by.
         queue_limit: samples that may wait for the service.
@@ -39,7 +39,7 @@ class RemoteLearner:
     def __init__(
         self,
         block: MessageBlock,
-        predictor: Predictor,
+        model: LinkModel,
         endpoint: str,
         host: str,
         queue_limit: int,
@@ -47,12 +47,10 @@ class RemoteLearner:
         keys: ClientKeys | None = None,
     ) -> None:
         self._block = block
-        self._process = None if endpoint else TunerProcess(predictor, arguments)
+        self._process = None if endpoint else TunerProcess(model, arguments)
         endpoint = endpoint if self._process is None else self._process.endpoint
-        self._client = TunerClient(
-            predictor, endpoint, host, self._take, block.dropped.add, queue_limit, keys
-        )
-        self._known: dict[int, tuple[int, bool]] = {}  # version and health of the links' last models
+        self._client = TunerClient(model, endpoint, host, self._take, block.dropped.add, queue_limit, keys)
+        self._known: dict[int, int] = {}  # version of the links' last models
 
     def start(self) -> None:
         if self._process is not None:
@@ -81,16 +79,12 @@ class RemoteLearner:
         return math.inf  # models are published when they come, by the client's thread
 
     def _take(self, models: wire.Models) -> None:
-        for link, version, healthy, weights in zip(
-            models.links.tolist(),
-            models.versions.tolist(),
-            models.healthy.tolist(),
-            models.weights,
-            strict=True,
+        for link, version, weights in zip(
+            models.links.tolist(), models.versions.tolist(), models.weights, strict=True
         ):
             with self._block.guard("service"):
-                self._block.publish("model", m.model_message(link, version, weights, healthy))
-                self._known[link] = version, healthy
+                self._block.publish("model", m.model_message(link, version, weights))
+                self._known[link] = version
                 self._block.counters.add("models")
 
     def details(self) -> dict[str, Any]:
@@ -108,7 +102,6 @@ class RemoteLearner:
             "under_way": self._client.under_way,
             **process,
             "state": {
-                str(link): {"version": version, "healthy": healthy}
-                for link, (version, healthy) in list(known.items())[:_LINKS_IN_STATUS]
+                str(link): {"version": version} for link, version in list(known.items())[:_LINKS_IN_STATUS]
             },
         }

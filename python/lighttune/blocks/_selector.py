@@ -55,7 +55,6 @@ class SelectorBlock(MessageBlock):
         link = m.read_link(metadata)
         adapter = self.adapter(link)
         seq = m.read_seq(metadata) if m.has(metadata, m.SEQ) else self._next_seq.get(link, 0)
-        self.before_decision(link, adapter)
         decision = adapter.select(8 * n_bytes, seq)
         self._next_seq[link] = (seq + 1) & m.MAX_SEQ
         metadata = pmt.dict_add(metadata, m.LINK, pmt.from_long(link))
@@ -87,7 +86,7 @@ class SelectorBlock(MessageBlock):
         adapter = self._adapters.get(link)
         if adapter is None:
             raise m.Refused("unknown link")
-        if not self.take_outcome(link, adapter, seq, ack, attempt):
+        if not adapter.feedback(seq, ack, attempt):
             raise m.Refused("not pending (unknown, late or duplicate)")
         self.counters.add("acks" if ack else "nacks")
 
@@ -108,13 +107,6 @@ class SelectorBlock(MessageBlock):
                 raise m.Refused("too many links")
             adapter = self._adapters[link] = self._make_adapter()
         return adapter
-
-    def before_decision(self, link: int, adapter: Any) -> None:
-        """Called before every ``adapter.select``."""
-
-    def take_outcome(self, link: int, adapter: Any, seq: int, ack: bool, attempt: int) -> bool:
-        """Tell a link's adapter how a block ended; False if it was not pending."""
-        return adapter.feedback(seq, ack, attempt)
 
     def take_model(self, message: pmt.pmt_base) -> None:
         """What to do with a message on ``model``."""

@@ -1,48 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The selector block: a neural BLER predictor chooses the MCS of every PDU."""
+"""The selector block: the link's belief and a neural BLER predictor choose the MCS of every PDU."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pmt
 
-from ..baselines import Olla
-from ..core.adapter import Selector
-from ..core.checkpoint import load_model
-from ..core.guards import GuardPolicy
-from ..core.predictor import Predictor
+from ..core.link import Link, LinkStatus
+from ..core.link_files import find_model
+from ..core.link_model import LinkModel
 from ..core.selection import SelectionPolicy
-from ..core.watch import Watch
 from . import _messages as m
 from ._selector import SelectorBlock
 
+_SILENT_S = 2.0  # of the tuner's heart-beats, two a second
+_LINKS_IN_STATUS = 16
+
 
 class mcs_selector(SelectorBlock):
-    """Chooses the MCS of every PDU with LightTune's predictor, and with OLLA while that cannot be trusted.
+    """Chooses the MCS of every PDU, from whatever the link tells: reports, ACKs and NACKs, or these alone.
 
-    OLLA decides for a link while its weights are not finite, beyond the tuner's bounds or called unhealthy by
-    it, and while its outcomes are not those that the model predicts, or none that the reports explain
-    (`core.doubt`). It decides for all links while a tuner block that was heard before has been silent for
-    ``tuner_timeout_s``. While the tuner's process or service is away (the block says so), every link goes on
-    with its last weights as long as they fit what is observed (`core.watch`); where they do not, OLLA decides
-    until the tuner is back. Without a tuner the predictor decides as it was trained offline.
+    ``csi`` need not be connected: without reports the link adapts from its ACKs and NACKs. A tuner's curves
+    are taken as they come; those that are not finite or out of bounds are refused, and those that predict
+    worse than the model's are dropped. Without a tuner, and while one is away, the link goes on as it is.
 
     Args:
-        model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`.
+        model: name of a shipped model (``"amc"``), path of a model file, or a `LinkModel`. Empty: the one that
+            ships for ``table``, or the beliefs alone, which need no training.
         objective: ``"goodput"`` maximises it; ``"target"`` does so while the share of first transmissions
             that fail stays at ``bler_target`` or below in the long run; see `SelectionPolicy`.
-        bler_target: inside (0, 1): of the objective ``"target"``, and of the OLLA that stands by.
-        probe_budget: share of the predicted goodput that probing may cost, 0 to 0.2.
+        bler_target: inside (0, 1): of the objective ``"target"``.
         max_links: links that are kept at most, 1 to 65536.
         table: name of the MCS table that the PHY uses (``"amc"``, ``"nr-pdsch-1"``, ... or a curves file): a
             model of another table is refused. Empty: the model's own.
-        tuner_timeout_s: silence of the tuner after which OLLA takes over, in seconds, above 0.
-        guards: the tuner's, where it has others than the defaults: weights beyond them are not believed.
 
     Raises:
         FileNotFoundError: there is no such model file.
@@ -51,36 +46,17 @@ class mcs_selector(SelectorBlock):
 
     def __init__(
         self,
-        model: str | os.PathLike | Predictor = "amc",
+        model: str | os.PathLike | LinkModel = "amc",
         objective: str = "goodput",
         bler_target: float = 0.1,
-        probe_budget: float = 0.01,
         max_links: int = 1024,
-        tuner_timeout_s: float = 2.0,
         table: str = "",
-        guards: GuardPolicy | None = None,
     ) -> None:
-        if not 0 < tuner_timeout_s < math.inf:
-            raise ValueError(f"tuner_timeout_s = {tuner_timeout_s!r}: give a time in seconds above 0")
-        predictor = model if isinstance(model, Predictor) else load_model(model, table)
-        policy = SelectionPolicy(objective, bler_target, probe_budget)
-
-        def make() -> Selector:
-            return Selector(predictor, Olla(predictor.table, target=bler_target), policy, bounds=guards)
-
-        make()  # a bad argument shows here, not at the first PDU
-        self.predictor = predictor
-        self._timeout_s = tuner_timeout_s
-        self._silent = f"no word from the tuner for {tuner_timeout_s:g} s"
+        found = find_model(model, table)
+        self.model = LinkModel(found.table, found.net, SelectionPolicy(objective, bler_target))
         self._heard_s: float | None = None
-        self._away: dict[int, Watch] | None = None  # by link, while the tuner is away
-        super().__init__("mcs_selector", predictor.table, make, max_links)
-
-    @property
-    def mode(self) -> str:
-        """``"model"``, ``"model: last weights, the tuner is away"``, or ``"olla: <reason>"`` while OLLA
-        decides for a link (the lowest one's reason)."""
-        return self._mode(self._fallen())
+        self._away = False
+        super().__init__("mcs_selector", found.table, lambda: Link(self.model), max_links)
 
     def start(self) -> bool:
         if self._heard_s is not None:
@@ -88,78 +64,68 @@ class mcs_selector(SelectorBlock):
         return super().start()
 
     def take_model(self, message: pmt.pmt_base) -> None:
-        """Load a link's weights, or note a heart-beat. Any well-formed message shows that the tuner lives."""
+        """Load a link's curves, or note a heart-beat. Any well-formed message shows that the tuner lives."""
         m.need_dict(message)
         if m.read_bool(message, m.HEARTBEAT, default=False):
             self._heard_s = time.monotonic()
-            away = m.read_bool(message, m.AWAY, default=False)
-            if away != (self._away is not None):
-                self._away = {} if away else None
+            self._away = m.read_bool(message, m.AWAY, default=False)
             return
         link, version = m.read_link(message), m.read_long(message, m.VERSION)
-        healthy = m.read_bool(message, m.HEALTHY, default=True)
-        weights = m.read_floats(message, m.WEIGHTS, self.predictor.shape.n_weights)
+        curves = m.read_floats(message, m.WEIGHTS, self.model.n_tuned)
         self._heard_s = time.monotonic()
-        taken = self.adapter(link).load(version, weights, healthy)
-        if self._away is not None:
-            self._away.pop(link, None)  # what is known is of the weights before
+        refused = self.adapter(link).load(version, curves)
         self.counters.add("models")
-        if not taken:
-            raise m.Refused(
-                "weights not finite" if not np.isfinite(weights).all() else "weights out of bounds"
-            )
+        if refused is not None:
+            raise m.Refused(refused)
 
-    def before_decision(self, link: int, adapter: Selector) -> None:
-        adapter.silence(self._silence(link))
+    def link_status(self, link: int) -> LinkStatus:
+        """What a link believes at the moment.
 
-    def take_outcome(self, link: int, adapter: Selector, seq: int, ack: bool, attempt: int) -> bool:
-        if self._away is None or attempt > 0:
-            return adapter.feedback(seq, ack, attempt)
-        decision = adapter.outcome(seq, ack)
-        if decision is not None and decision.version == adapter.version:
-            self._away.setdefault(link, Watch()).observe(decision.bler, not ack)
-        return decision is not None
+        Raises:
+            KeyError: no message has named the link yet.
+        """
+        return self._adapters[link].status()
+
+    def snapshot(self) -> dict[int, np.ndarray]:
+        """All that the links have learnt, by their numbers; see `Link.snapshot`."""
+        return {link: adapter.snapshot() for link, adapter in self._adapters.copy().items()}
+
+    def restore(self, records: dict[int, np.ndarray]) -> None:
+        """Go on from where `snapshot` was taken, also in another process; before the flowgraph starts.
+
+        Raises:
+            ValueError: a record is not one of this version and model, or there are too many.
+        """
+        for link, record in records.items():
+            try:
+                self.adapter(link).restore(record)
+            except m.Refused as error:
+                raise ValueError(str(error)) from error
 
     def details(self) -> dict[str, Any]:
-        fallen = self._fallen()
+        links = list(self._adapters.copy().items())
         if self._heard_s is None:
             tuner = "not heard yet"
-        elif self._silent_now():
+        elif time.monotonic() - self._heard_s > _SILENT_S:
             tuner = "silent"
         else:
-            tuner = "heard" if self._away is None else "away"
+            tuner = "away" if self._away else "heard"
         return {
             **super().details(),
-            "mode": self._mode(fallen),
-            "fallback_links": len(fallen),
-            "outliers": sum(adapter.doubt.outliers for adapter in self._adapters.copy().values()),
             "tuner": tuner,
+            "rollbacks": sum(adapter.rollbacks for _, adapter in links),
+            "beliefs": {
+                str(link): dict(_told(adapter.status())) for link, adapter in links[:_LINKS_IN_STATUS]
+            },
         }
 
-    def _fallen(self) -> dict[int, str]:
-        """The links for which OLLA decides, with their modes."""
-        fallen = {}
-        for link, adapter in self._adapters.copy().items():
-            adapter.silence(self._silence(link))  # an idle link would still say what it said last
-            if adapter.mode != "model":
-                fallen[link] = adapter.mode
-        return fallen
 
-    def _mode(self, fallen: dict[int, str]) -> str:
-        if fallen:
-            return fallen[min(fallen)]
-        if self._silent_now():
-            return f"olla: {self._silent}"
-        return "model" if self._away is None else "model: last weights, the tuner is away"
-
-    def _silence(self, link: int) -> str | None:
-        """Why a link's weights must not decide: the tuner is not heard; None if they may."""
-        if self._silent_now():
-            return self._silent
-        away = self._away
-        watch = None if away is None else away.get(link)
-        return None if watch is None or watch.fits else "the tuner is away and the last weights no longer fit"
-
-    def _silent_now(self) -> bool:
-        heard_s = self._heard_s
-        return heard_s is not None and time.monotonic() - heard_s > self._timeout_s
+def _told(status: LinkStatus) -> Iterator[tuple[str, Any]]:
+    """A link's status as plain values: what is not known is left out."""
+    yield "expert", status.expert
+    yield "sinr_db", status.sinr_db
+    if status.offset_db is not None:
+        yield "offset_db", status.offset_db
+    yield "width_db", status.width_db
+    yield "loss", status.loss
+    yield "says", "; ".join(status.sentences())

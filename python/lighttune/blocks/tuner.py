@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The tuner block: joins outcomes with decisions and has every link's predictor tuned, off the decision
-path."""
+"""The tuner block: joins outcomes with decisions and has every link's curves tuned, off the decision path."""
 
 from __future__ import annotations
 
@@ -17,13 +16,10 @@ from typing import Any, Protocol
 
 import pmt
 
-from ..core import tuner as core
-from ..core.checkpoint import load_model
-from ..core.features import N_FEATURES
-from ..core.guards import GuardPolicy
-from ..core.predictor import Predictor
-from ..core.rules import Rule, make_rule
-from ..core.trigger import TriggerPolicy
+from ..core.link_files import find_model
+from ..core.link_model import LinkModel
+from ..core.link_tuner import LinkTuner
+from ..core.tuning import N_FEATURES, TuningPolicy
 from . import _messages as m
 from ._block import JOIN_S, MessageBlock, handles
 from ._join import Join, Sample
@@ -67,7 +63,7 @@ class Learner(Protocol):
 
 
 class tuner(MessageBlock):
-    """Tunes a BLER predictor for each link from decisions and their feedback, by forward passes only.
+    """Tunes what the curves have wrong, for each link or for all of a PHY, by forward passes only.
 
     The handlers check and queue; a worker thread joins feedback with its decision by ``(link, seq)``. Who
     learns from that is chosen by ``mode`` and ``endpoint``: the worker itself, a child process, or a service
@@ -75,8 +71,8 @@ class tuner(MessageBlock):
     changed, and while a process or a service is away it goes on with the last ones.
 
     Args:
-        model: name of a shipped model (``"amc"``), path of a model file, or a `Predictor`: the selector's.
-        rule: ``"local_head"``, ``"forward_forward"`` or ``"spsa"`` (see `core.rules`), or a `Rule`.
+        model: name of a shipped model (``"amc"``), path of a model file, or a `LinkModel`: the selector's.
+        pool: all links are of one PHY: what the outcomes of one teach holds for all.
         always: tune on every first transmission, not only while the trigger asks for it.
         rate_hz: outcomes that are learnt per second at most, above 0.
         queue_limit: messages that may wait for the worker, 1 or more, and samples that may wait for a process
@@ -84,11 +80,10 @@ class tuner(MessageBlock):
         max_links: links that are kept at most, 1 to 65536.
         pending_limit: decisions that may wait for their feedback, 1 or more; the oldest expires beyond it.
         table: as of `mcs_selector`.
-        trigger: thresholds; None for the defaults.
-        guards: bounds; None for the defaults.
+        policy: when and how fast to tune; None for the defaults.
         mode: ``"thread"`` learns in this process, ``"process"`` in a child that starts and ends with the
             flowgraph, and is started anew when it dies or freezes.
-        endpoint: of a running `lighttune serve`, as ``"tcp://host:5555"``: it learns, by its own ``rule``,
+        endpoint: of a running `lighttune serve`, as ``"tcp://host:5555"``: it learns, by its own ``pool``,
             ``always``, ``rate_hz`` and ``max_links``; those given here are left alone. Empty for none.
         host: name under which that service knows this block and keeps its links' states: 1 to 64 of ``A-Z a-z
             0-9 . _ -``. Empty for the name of ``key``'s file, or else the machine's.
@@ -105,16 +100,15 @@ class tuner(MessageBlock):
 
     def __init__(
         self,
-        model: str | os.PathLike | Predictor = "amc",
-        rule: str | Rule = "local_head",
+        model: str | os.PathLike | LinkModel = "amc",
+        pool: bool = False,
         always: bool = False,
         rate_hz: float = 2000.0,
         queue_limit: int = 4096,
         max_links: int = 1024,
         pending_limit: int = 16384,
         table: str = "",
-        trigger: TriggerPolicy | None = None,
-        guards: GuardPolicy | None = None,
+        policy: TuningPolicy | None = None,
         mode: str = "thread",
         endpoint: str = "",
         host: str = "",
@@ -138,30 +132,26 @@ class tuner(MessageBlock):
             raise ValueError(
                 f"key = {key!r}, server_key = {server_key!r}: they are for an endpoint; give one"
             )
-        if elsewhere and not (isinstance(rule, str) and trigger is None and guards is None):
-            raise ValueError(
-                f"a tuner {elsewhere} takes a rule's name, and no trigger and guards: leave them out"
-            )
-        predictor = model if isinstance(model, Predictor) else load_model(model, table)
+        if elsewhere and policy is not None:
+            raise ValueError(f"a tuner {elsewhere} has a policy of its own: leave policy out")
+        found = find_model(model, table)
         super().__init__("tuner", ("model",))
-        self._n_mcs = len(predictor.table)
+        self._n_mcs = len(found.table)
         self._learner: Learner
         if elsewhere:
             from ..net.curve import client_keys  # only who uses it needs ZeroMQ
             from ._remote import RemoteLearner
 
-            make_rule(rule)  # a bad name shows here
-            arguments = ["--rule", str(rule), "--max-links", str(max_links), "--rate-hz", str(rate_hz)]
-            arguments += ["--always"] * always
+            arguments = ["--max-links", str(max_links), "--rate-hz", str(rate_hz)]
+            arguments += ["--always"] * always + ["--pool"] * pool
             keys = client_keys(endpoint, key, server_key, insecure) if endpoint else None
             name = Path(key).stem if key else socket.gethostname()
             name = host or re.sub(r"[^A-Za-z0-9._-]", "-", name)[:64]
-            self._learner = RemoteLearner(self, predictor, endpoint, name, queue_limit, arguments, keys)
+            self._learner = RemoteLearner(self, found, endpoint, name, queue_limit, arguments, keys)
         else:
-            trigger = trigger or TriggerPolicy()
-            trigger = replace(trigger, always=always or trigger.always)
-            tuner = core.Tuner(predictor, rule, trigger, guards, max_links)
-            self._learner = LocalLearner(self, tuner, rate_hz)
+            policy = policy or TuningPolicy()
+            policy = replace(policy, always=always or policy.always)
+            self._learner = LocalLearner(self, LinkTuner(found, policy, max_links, pool), rate_hz)
         self._batch = max(1, int(min(_BATCH, self._learner.rate_hz * _BATCH_S)))
         self._queue: deque[tuple] = deque(maxlen=queue_limit)
         self._join = Join(pending_limit)
@@ -274,7 +264,7 @@ class tuner(MessageBlock):
             if sample.features.size:
                 samples.append(sample)
             else:
-                self.counters.add("blind")  # sent before the first report: nothing to learn from
+                self.counters.add("blind")  # of a selector that knows no curves: nothing to learn from
         return samples
 
     def _beat(self, now_s: float) -> None:

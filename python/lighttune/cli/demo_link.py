@@ -15,7 +15,7 @@ import pmt
 from gnuradio import analog, blocks, channels, gr
 
 from ..blocks import ack_merge, amc_rx, amc_tx, mcs_selector, olla_selector, tuner
-from ..core.checkpoint import load_model
+from ..core.link_files import load_model
 from ..modem.framing import burst_samples
 from ..modem.numerology import noise_power
 
@@ -216,10 +216,9 @@ class DemoLink(gr.top_block):
     Args:
         scenario: what happens.
         adapter: whose MCS goes out.
-        rule: the tuner's.
     """
 
-    def __init__(self, scenario: Scenario, adapter: str, rule: str = "local_head") -> None:
+    def __init__(self, scenario: Scenario, adapter: str) -> None:
         super().__init__(f"LightTune demo: {adapter}")
         rng = np.random.default_rng(scenario.seed)
         payloads = [rng.bytes(PAYLOAD_BYTES) for _ in range(scenario.packets)]
@@ -227,11 +226,11 @@ class DemoLink(gr.top_block):
         self.recorder = Recorder(scenario.packets)
         if adapter == "olla":
             self.selector = olla_selector("amc")
-            self.predictor, self.tuner = None, None
+            self.tuner = None
         else:
-            self.predictor = load_model("amc")
-            self.selector = mcs_selector(self.predictor)
-            self.tuner = tuner(self.predictor, rule)
+            model = load_model("amc")
+            self.selector = mcs_selector(model)
+            self.tuner = tuner(model)
         self.tx = amc_tx(slot_samples=SLOT_SAMPLES)
         self.rx = amc_rx(on_overload="wait")
         self.merge = ack_merge(timeout_s=TIMEOUT_S)

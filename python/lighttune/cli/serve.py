@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import load_model
-from ..core.rules import RULES
-from ..core.trigger import TriggerPolicy
-from ..core.tuner import Tuner
+from ..core.link_files import load_model
+from ..core.link_tuner import LinkTuner
+from ..core.tuning import TuningPolicy
 
 _HELP = """\
-Tune the predictors of many links for many hosts.
+Tune the curves of many links for many hosts.
 
 Run it where the hosts can reach it, and give every host's tuner block its endpoint:
 
@@ -30,7 +29,7 @@ Run it where the hosts can reach it, and give every host's tuner block its endpo
                     server_key="service.key")
 
 Hosts and service must use the same model. Two hosts may use the same link numbers. A host that loses the
-service goes on with its last weights and comes back by itself; a service that is started anew with the same
+service goes on with its last curves and comes back by itself; a service that is started anew with the same
 --state goes on with what it had learnt. SIGTERM and Ctrl-C save the state and end it.
 
 Plain text goes no further than this machine (ipc://, tcp://127.0.0.1). Beyond it the service wants keys,
@@ -70,7 +69,7 @@ def add_parser(commands: Any) -> None:
         " (default: %(default)s)")  # fmt: skip
     add("--rate-hz", type=float, default=math.inf, metavar="HZ",
         help="samples that are learnt per second at most (default: as many as come)")  # fmt: skip
-    add("--rule", default="local_head", choices=sorted(RULES), help="tuning rule (default: %(default)s)")
+    add("--pool", action="store_true", help="all links are of one PHY: what one teaches holds for all")
     add(
         "--always",
         action="store_true",
@@ -88,15 +87,14 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--max-links {args.max_links}: give 1 to {2**20}")
     if args.metrics_port is not None and not 0 <= args.metrics_port <= 65535:
         raise ValueError(f"--metrics-port {args.metrics_port}: give 0 to 65535")
-    trigger = replace(TriggerPolicy(), always=args.always)
-    model = load_model(args.model)
-    tuner = Tuner(model, args.rule, trigger, max_links=args.max_links, compiled_up_to=sys.maxsize)
+    policy = replace(TuningPolicy(), always=args.always)
+    tuner = LinkTuner(load_model(args.model), policy, args.max_links, args.pool)
     with written_to(sys.stderr, logging.WARNING if args.private else logging.INFO):
         _serve(args, tuner)
     return 0
 
 
-def _serve(args: argparse.Namespace, tuner: Tuner) -> None:
+def _serve(args: argparse.Namespace, tuner: LinkTuner) -> None:
     from ..net.curve import is_local
     from ..net.journal import say
     from ..net.service import Service, ServiceSettings

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import link_kernel
-from .link_files import load_model
+from . import link_kernel, tuning
+from .link_files import find_model
 from .link_model import LinkModel
+from .link_tuner import LinkTuner, check_curves
 from .mcs import McsTable
 from .messages import MAX_SEQ, Csi, Decision, age_blocks, check_seq
 from .network import report
 from .pending import PendingBlocks
-from .record import BLIND, EXPERTS, LINK, N_EXPERTS, NET, TOLD
+from .record import BLIND, EXPERTS, FEATURES, LINK, MCS, N_EXPERTS, NET, TOLD
 from .selection import SelectionPolicy
+from .tuning import ARRIVES, LOGIT, PER_DB
 
 _BROKEN = 0.05  # posterior from which an MCS is called broken: 25 times the prior, and hardly sent
-_TOLD_OFF_DB = 1.0  # an offset of less is not worth a word
+_TOLD_OFF_DB = 1.0  # an offset of less is not worth a word, and a threshold's neither
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class LinkStatus:
         width_db: standard deviation of that, in dB.
         loss: share of packets that are lost at every MCS.
         broken: MCS that do not decode.
+        shift_db: what the tuner added to each MCS's threshold, in dB.
     """
 
     expert: str
@@ -43,6 +46,7 @@ class LinkStatus:
     width_db: float
     loss: float
     broken: tuple[int, ...]
+    shift_db: tuple[float, ...]
 
     def sentences(self) -> list[str]:
         """What is out of the ordinary, in words; empty where nothing is."""
@@ -53,6 +57,10 @@ class LinkStatus:
         if self.loss >= 0.03:
             said.append(f"{100 * self.loss:.0f} % of packets are lost at every MCS")
         said += [f"MCS {mcs} does not decode" for mcs in self.broken]
+        for mcs, shift_db in enumerate(self.shift_db):
+            if abs(shift_db) > _TOLD_OFF_DB:
+                which = "more" if shift_db > 0 else "less"
+                said.append(f"MCS {mcs} needs {abs(shift_db):.1f} dB {which} than its curve says")
         return said
 
 
@@ -61,12 +69,20 @@ class Link:
 
     Reports may never come, be sparse, late, or wrong; feedback may be late, lost or wrong. The belief
     (`belief`) finds out what the reports are worth, the network (`network`) reads the whole history, and
-    their predictions are weighed by how well they fared (`link_kernel`). No weight of the network moves.
+    their predictions are weighed by how well they fared (`link_kernel`). No weight of the network moves. What
+    the curves have wrong a tuner finds out, if there is one (`tuning`): it may replace them at any time, by
+    `load`.
 
     Args:
         model: the table and the network trained for it.
         pending_limit: blocks that may wait for feedback, 1 or more; the oldest expires beyond it.
         links, row: where the link's record is kept, begun; None for one of its own.
+        tuner: is told every outcome, and its curves are taken at once; None where a tuner elsewhere sends
+            them, or there is none.
+
+    Attributes:
+        version: of the curves that decide; 0 for the model's.
+        rollbacks: how many times the tuner's curves were dropped: the model's would have predicted better.
 
     Raises:
         ValueError: ``pending_limit`` is below 1.
@@ -85,12 +101,18 @@ class Link:
         pending_limit: int = 4096,
         links: np.ndarray | None = None,
         row: int = 0,
+        tuner: LinkTuner | None = None,
     ) -> None:
         self.model = model
+        self.version = self.rollbacks = 0
         self.pending: PendingBlocks[np.ndarray] = PendingBlocks(pending_limit)
         self._links = model.links(1) if links is None else links
         self._row = row
         self._work = np.zeros((N_EXPERTS + 1, len(model.table)))
+        self._tuner = tuner
+        self._rows = model.rows
+        self._curves: np.ndarray | None = None  # that the tuner sent
+        self._harm, self._rest = 0.0, 0
         self._next_seq = 0
         self._measured_at: int | None = None
 
@@ -104,34 +126,54 @@ class Link:
         report(self._links, self._row, csi.snr_db)
         self._measured_at = (self._next_seq - 1) & MAX_SEQ if csi.seq is None else csi.seq
 
-    def select(self, bits: int | None = None, seq: int | None = None) -> Decision:
+    def load(self, version: int, curves: np.ndarray) -> str | None:
+        """Take curves from a tuner.
+
+        Args:
+            version: of these; decisions carry it.
+            curves: as `LinkTuner.curves`, ``(2 n_mcs,)``.
+
+        Returns:
+            Why they are not taken: not finite, out of bounds, or the last ones did harm; else None.
+
+        Raises:
+            ValueError: wrong shape.
+        """
+        refused = check_curves(curves, len(self.table))
+        if refused is None and self._rest > 0:
+            refused = "the last curves did harm"
+        if refused is None:
+            self._curves = np.asarray(curves, float)
+            self._rows = self.model.rows.copy()
+            tuning.retable(self._curves, self.model.rows, self._rows)
+            self.version = version
+        return refused
+
+    def select(self, bits: int | None = None, seq: int | None = None, mcs: int | None = None) -> Decision:
         """Choose the MCS of the next block.
 
         Args:
             bits: its information bits; None for the table's reference length.
             seq: its sequence number, 0 to `MAX_SEQ`; None counts on from the last one.
+            mcs: that goes out whatever is best: somebody else decided; None for the best.
 
         Raises:
-            ValueError: ``seq`` is out of range.
+            ValueError: ``seq`` or ``mcs`` is out of range.
         """
         seq = self._next_seq if seq is None else seq
         check_seq(seq)
         self._next_seq = (seq + 1) & MAX_SEQ
+        if mcs is not None and not 0 <= mcs < len(self.table):
+            raise ValueError(f"mcs = {mcs!r}: give 0 to {len(self.table) - 1}")
         length, gain = self.model.lengths.of(bits)
-        model = self.model
         mcs = link_kernel.select(
-            self._links,
-            self._row,
-            model.rows,
-            model.policy,
-            model.net,
-            gain,
-            self._age(seq),
-            length,
-            self._work,
-        )
-        self.pending.add(seq, self._links["sent"][self._row].copy())
-        return Decision(seq, mcs, self._work.item(N_EXPERTS, mcs))
+            self._links, self._row, self._rows, self.model.policy, self.model.net, gain, self._age(seq),
+            length, -1 if mcs is None else mcs, self._work,
+        )  # fmt: skip
+        sent = self._links["sent"][self._row].copy()
+        self.pending.add(seq, sent)
+        probe = bool(self._links["probe"][self._row])
+        return Decision(seq, mcs, self._work.item(N_EXPERTS, mcs), sent[FEATURES:], self.version, probe)
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
@@ -143,11 +185,25 @@ class Link:
         if sent is None:
             return attempt > 0
         ack = ack and attempt == 0
-        model, age = self.model, self._age(self._next_seq)
-        link_kernel.outcome(
-            self._links, self._row, model.rows, model.policy, model.net, sent, 0.0 if ack else 1.0, age
-        )
+        model, age, nack = self.model, self._age(self._next_seq), 0.0 if ack else 1.0
+        link_kernel.outcome(self._links, self._row, self._rows, model.policy, model.net, sent, nack, age)
+        self._doubt(sent, nack)
+        if self._tuner is not None and self._tuner.learn(0, sent[FEATURES:], int(sent[MCS]), ack)[0]:
+            self.load(*self._tuner.model_of(0))
         return True
+
+    def _doubt(self, sent: np.ndarray, nack: float) -> None:
+        """Drop the tuner's curves where the model's are better."""
+        self._rest = max(self._rest - 1, 0)
+        if self._curves is None:
+            return
+        logit, per_db, arrives = (float(sent[FEATURES + i]) for i in (LOGIT, PER_DB, ARRIVES))
+        shift_db = float(self._curves[int(sent[MCS])])
+        self._harm = tuning.harm(self._harm, shift_db, logit, per_db, arrives, nack)
+        if self._harm > tuning.MOST_HARM:
+            self._rows, self._curves, self.version = self.model.rows, None, 0
+            self._harm, self._rest = 0.0, tuning.REST
+            self.rollbacks += 1
 
     def bler(self) -> np.ndarray:
         """BLER of every MCS as it was predicted for the last block, ``(n_mcs,)``."""
@@ -172,6 +228,7 @@ class Link:
             width_db=float(link["width_db"][which]),
             loss=float(link["loss"][which]),
             broken=tuple(int(mcs) for mcs in broken),
+            shift_db=() if self._curves is None else tuple(self._curves[: len(self.table)].tolist()),
         )
 
     def snapshot(self) -> np.ndarray:
@@ -218,6 +275,8 @@ def make_link(
     model: str | os.PathLike | LinkModel = "amc",
     objective: str = "goodput",
     bler_target: float = 0.1,
+    tuned: bool = True,
+    seed: int | None = None,
     table: str | McsTable | None = None,
 ) -> Link:
     """A complete link adapter.
@@ -227,15 +286,16 @@ def make_link(
         objective: ``"goodput"`` maximises it; ``"target"`` does so while the share of first transmissions
             that fail stays at ``bler_target`` or below in the long run.
         bler_target: inside (0, 1): of the objective ``"target"``.
-        table: MCS table for which no network was trained (`McsTable`, or a name for `McsTable.named`): the
-            beliefs alone decide, from the first block on, and ``model`` is left unread.
+        tuned: whether what the curves have wrong is learnt from the outcomes, while the trigger asks for it.
+        seed: of what is drawn: nothing is, today.
+        table: in the place of ``model``: an MCS table (`McsTable`, or a name for `McsTable.named`). Where no
+            network ships for it, the beliefs alone decide, from the first block on.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model, or an argument is out of range.
     """
     policy = SelectionPolicy(objective, bler_target)
-    if table is not None:
-        known = McsTable.named(table) if isinstance(table, str) else table
-        return Link(LinkModel(known, None, policy))
-    found = model if isinstance(model, LinkModel) else load_model(model)
-    return Link(found if found.selection == policy else LinkModel(found.table, found.net, policy))
+    found = find_model(model if table is None else "", "" if table is None else table)
+    if found.selection != policy:
+        found = LinkModel(found.table, found.net, policy)
+    return Link(found, tuner=LinkTuner(found, max_links=1) if tuned else None)

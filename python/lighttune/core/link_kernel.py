@@ -34,6 +34,7 @@ from .record import (
     BLOCK,
     EXPLORE_BLIND,
     EXPLORE_TOLD,
+    FEATURES,
     HIDDEN,
     LENGTH,
     LINKS,
@@ -56,6 +57,7 @@ from .record import (
     TOLD_BLER,
 )  # fmt: skip
 from .selection import LARGEST_PRICE, PRICE_STEP
+from .tuning import ARRIVES, LOGIT, PER_DB
 
 VOTE_SHARE = 0.005
 """Of the votes, what is dealt out anew after every outcome."""
@@ -71,7 +73,14 @@ _HEARD = 2e-3  # an expert with less is asked about the MCS that is sent, not ab
 
 WEIGHTS = network.WEIGHTS
 _compiled = compiler(
-    "record", "belief", "network", "features", "selection", "predictor", fastmath={"contract", "nsz"}
+    "record",
+    "belief",
+    "network",
+    "features",
+    "selection",
+    "predictor",
+    "tuning",
+    fastmath={"contract", "nsz"},
 )
 _ENTROPY = np.array(
     [0.0] + [-p * math.log(p) - (1 - p) * math.log(1 - p) for p in np.arange(1, 512) / 512] + [0.0]
@@ -95,7 +104,7 @@ def begin(links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray) -> N
     for i in range(N_EXPERTS):
         link.vote[i] = FIRST_VOTE[i] if net.size else FIRST_VOTE_ALONE[i]
     link.seen, link.fresh, link.waiting, link.idle, link.blocks, link.outcomes = 0, 0, 0, 0, 0, 0
-    link.fast, link.slow, link.price, link.failed = 0.0, 0.0, 0.0, 0
+    link.fast, link.slow, link.price, link.failed, link.probe = 0.0, 0.0, 0.0, 0, 0
     belief.begin(links, row, TOLD, policy)
     belief.begin(links, row, BLIND, policy)
 
@@ -198,19 +207,58 @@ def choose(
         largest = max(largest, gain[m] * (1.0 - work[N_EXPERTS, m]))
         lowest = min(lowest, work[N_EXPERTS, m])
     if lowest >= OUTAGE:
+        link.probe = 1
         return int(policy[MOST_ROBUST]) if link.blocks % 2 == 0 else (link.blocks // 2) % n
     best, most = 0, -math.inf
+    greedy, most_greedy = 0, -math.inf
     which = BLIND if link.seen == 0 else TOLD
     reference = policy[MIDDLE_DB] if link.seen == 0 else link.reports[0]
     curious = policy[EXPLORE_BLIND] if link.seen == 0 else policy[EXPLORE_TOLD]
     for m in range(n):
         p = work[N_EXPERTS, m]
         value = gain[m] - p * (gain[m] + link.price)
+        if value > most_greedy:
+            greedy, most_greedy = m, value
         if curious > 0.0 and gain[m] * (1.0 - p) > WORTH_ASKING * largest:
             value += curious * largest * information(links, row, which, table, policy, m, reference, length)
         if value > most:
             best, most = m, value
+    link.probe = 1 if best != greedy else 0
     return best
+
+
+@_compiled(
+    numba.void(
+        LINKS, numba.int64, numba.int64, MATRIX, VECTOR, numba.int64, numba.float64, numba.float64
+    )
+)  # fmt: skip
+def note_curve(
+    links: np.ndarray,
+    row: int,
+    which: int,
+    table: np.ndarray,
+    policy: np.ndarray,
+    mcs: int,
+    reference_db: float,
+    length: float,
+) -> None:
+    """Write down where on the MCS's waterfall the block is: what the tuner wants to know.
+
+    The BLER is ``1 - arrives + arrives sigmoid(logit)``: the share that is lost at any SINR is not the
+    curve's. ``per_db`` is how much the logit grows with the threshold, averaged over what the belief holds
+    possible.
+    """
+    link = links[row]
+    sent = link.sent
+    arrives = link.above[which, 0, 0] + link.above[which, 1, 0]
+    lower = (1.0 - belief.bler(links, row, which, table, policy, mcs, reference_db + 0.5, length)) / arrives
+    upper = (1.0 - belief.bler(links, row, which, table, policy, mcs, reference_db - 0.5, length)) / arrives
+    lower, upper = min(max(lower, 1e-4), 1.0 - 1e-4), min(max(upper, 1e-4), 1.0 - 1e-4)
+    arrives *= 1.0 - float(link.broken[mcs])
+    ack = min(max((1.0 - sent[BLER]) / arrives, 1e-4), 1.0 - 1e-4)
+    sent[FEATURES + LOGIT] = math.log((1.0 - ack) / ack)
+    sent[FEATURES + PER_DB] = max(math.log(lower * (1.0 - upper) / (upper * (1.0 - lower))), 1e-3)
+    sent[FEATURES + ARRIVES] = arrives
 
 
 @_compiled(numba.void(LINKS, numba.int64, MATRIX, VECTOR, numba.int64, numba.float64, MATRIX))
@@ -241,12 +289,17 @@ def note(
     sent[NET_BLER] = work[NET, mcs] if link.vote[NET] > 0.0 else math.nan
     sent[BLER] = work[N_EXPERTS, mcs]
     sent[BLOCK] = float(link.blocks)
+    which = TOLD if seen and link.vote[TOLD] >= link.vote[BLIND] else BLIND
+    reference = link.reports[0] if which == TOLD else policy[MIDDLE_DB]
+    note_curve(links, row, which, table, policy, mcs, reference, length)
     link.blocks += 1
     link.idle += 1
 
 
 @_compiled(
-    numba.int64(LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64, MATRIX)
+    numba.int64(
+        LINKS, numba.int64, MATRIX, VECTOR, WEIGHTS, VECTOR, numba.float64, numba.float64, numba.int64, MATRIX
+    )
 )
 def select(
     links: np.ndarray,
@@ -257,6 +310,7 @@ def select(
     gain: np.ndarray,
     age: float,
     length: float,
+    given: int,
     work: np.ndarray,
 ) -> int:
     """Choose the MCS of the coming block; notes in ``links[row].sent`` what `outcome` wants back.
@@ -265,10 +319,14 @@ def select(
         gain: `McsTable.goodput_if_acked` of the block, ``(n_mcs,)``.
         age: of the last report in blocks, 1 or more.
         length: `McsTable.length_logit` of the block.
+        given: the MCS that goes out whatever is best; -1 for the best.
         work: ``(N_EXPERTS + 1, n_mcs)``; its last row holds every MCS's BLER afterwards.
     """
     weigh(links, row, table, policy, net, age, length, work)
-    mcs = choose(links, row, table, policy, gain, length, work)
+    if given < 0:
+        mcs = choose(links, row, table, policy, gain, length, work)
+    else:
+        mcs, links[row].probe = given, 0
     note(links, row, table, policy, mcs, length, work)
     return mcs
 

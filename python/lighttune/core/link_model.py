@@ -80,6 +80,11 @@ class LinkModel:
         self.ladder = np.asarray(table.by_efficiency, np.int64)
 
     @property
+    def n_tuned(self) -> int:
+        """How many numbers a tuner moves: a threshold and a slope for each MCS."""
+        return 2 * len(self.table)
+
+    @property
     def middle_db(self) -> float:
         """What the blind belief's offsets are from, in dB."""
         return float(self.policy[MIDDLE_DB])

@@ -27,7 +27,9 @@ EXPERTS = ("reports", "acks", "network")
 
 # One sent block, as `link_kernel.outcome` wants it back: a vector of floats.
 MCS, REFERENCE, ANCHOR, LENGTH, TOLD_BLER, BLIND_BLER, NET_BLER, BLER, BLOCK = range(9)
-N_SENT = 9
+FEATURES = 9
+"""Where `tuning`'s features begin: the tuner's part of it."""
+N_SENT = 12
 
 LINK = np.dtype(
     [
@@ -60,6 +62,7 @@ LINK = np.dtype(
         ("price", "f8"),
         ("blocks", "i8"),
         ("outcomes", "i8"),
+        ("probe", "i8"),  # whether the last `select` went beyond the best expected goodput, to learn
         ("sent", "f8", (N_SENT,)),  # of the last `select`
     ],
     align=True,

@@ -20,8 +20,8 @@ import time
 import weakref
 from pathlib import Path
 
-from ..core.checkpoint import save_predictor
-from ..core.predictor import Predictor
+from ..core.link_files import save_model
+from ..core.link_model import LinkModel
 
 log = logging.getLogger("gnuradio.lighttune")
 
@@ -38,7 +38,7 @@ class TunerProcess:
     """Runs `lighttune serve` for one client.
 
     Args:
-        predictor: to tune.
+        model: to tune.
         arguments: of `lighttune serve`, besides model, endpoint and state.
 
     Attributes:
@@ -48,7 +48,7 @@ class TunerProcess:
         ValueError: the path of the temporary folder is too long for a socket.
     """
 
-    def __init__(self, predictor: Predictor, arguments: list[str]) -> None:
+    def __init__(self, model: LinkModel, arguments: list[str]) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="lighttune-"))  # only its owner may enter
         self._remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         socket = self.folder / "socket"
@@ -57,7 +57,7 @@ class TunerProcess:
             raise ValueError(f"TMPDIR: {self.folder} is too long a path for a socket: give a shorter one")
         self.endpoint = f"ipc://{socket}"
         self.restarts = 0
-        save_predictor(predictor, self.folder / "model.safetensors")
+        save_model(model, self.folder / "model.safetensors")
         root = __name__.rpartition(".net.")[0]
         self._command = [
             sys.executable, "-m", f"{root}.cli", "serve", "--bind", self.endpoint,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import zmq
 
-from ..core.predictor import Predictor
+from ..core.link_model import LinkModel
 from . import wire
 from .backlog import Backlog
 from .curve import ClientKeys
@@ -43,7 +43,7 @@ class TunerClient:
     down: the oldest samples are dropped here, and counted.
 
     Args:
-        predictor: the selector's; the service must have the same.
+        model: the selector's; the service must have the same.
         endpoint: the service's, as ``tcp://host:5555``.
         host: this host's name: the service keeps the links' states under it.
         on_models: called with `wire.Models` in the client's thread.
@@ -61,7 +61,7 @@ class TunerClient:
 
     def __init__(
         self,
-        predictor: Predictor,
+        model: LinkModel,
         endpoint: str,
         host: str,
         on_models: Callable[[wire.Models], None],
@@ -74,7 +74,7 @@ class TunerClient:
         self.heard_s = -math.inf
         self.taken = 0
         self._keys = keys
-        self._hello = wire.Hello.of(predictor, host, secrets.randbits(64))
+        self._hello = wire.Hello.of(model, host, secrets.randbits(64))
         self._on_models = on_models
         self._on_drop = on_drop
         self._backlog = Backlog(queue_limit)
@@ -197,7 +197,7 @@ class TunerClient:
                     self._send(socket, self._hello)
             case wire.Refused(_, reason):
                 self._lose(f"refused: {reason}")
-            case wire.Models(_, _, _, weights):
+            case wire.Models(_, _, weights):
                 if weights.shape[1] != self._hello.n_weights:
                     raise wire.WireError("with weights of another model")
                 self._on_models(message)

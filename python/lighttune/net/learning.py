@@ -49,7 +49,7 @@ class Learning:
         self._hosts = hosts
         self._metrics = metrics
         self._drop = drop
-        self._n_mcs = len(pool.tuner.predictor.table)
+        self._n_mcs = len(pool.tuner.model.table)
         self._limit = max(1, int(min(_BATCH, pool.tuner.max_links, rate_hz * EVEN_S)))
 
     def queue(self, host: Host, records: np.ndarray, allowed: np.ndarray) -> None:
@@ -87,7 +87,10 @@ class Learning:
         records = np.concatenate([part for _, part in parts])
         rows = np.concatenate([self._pool.rows(host.name, part["link"]) for host, part in parts])
         changed = self._learn_together(rows, records)
-        self._pool.mark(rows[changed])
+        if self._pool.tuner.pool and changed.any():
+            self._pool.mark_all()
+        else:
+            self._pool.mark(rows[changed])
         for host, part in parts:
             host.taken += len(part)
         self.unsaved = True

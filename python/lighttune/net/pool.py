@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from ..core.tuner import Tuner
+from ..core.link_tuner import LinkTuner
 from .wire import MAX_LINK
 
 Key = tuple[str, int]
@@ -33,7 +33,7 @@ class LinkPool:
             up by it; whoever counts them may set them back.
     """
 
-    def __init__(self, tuner: Tuner, archive_limit: int) -> None:
+    def __init__(self, tuner: LinkTuner, archive_limit: int) -> None:
         self.tuner = tuner
         self.archive_limit = archive_limit
         self.archived = self.restored = self.forgotten = 0
@@ -92,6 +92,10 @@ class LinkPool:
         """These rows' models changed: their hosts should be told."""
         self._changed[rows[self._changed[rows] == 0]] = self._tick
 
+    def mark_all(self) -> None:
+        """All rows' models changed."""
+        self.mark(np.flatnonzero(self._heard < _NEVER))
+
     def any_marked(self) -> bool:
         """Some host should be told of a model."""
         return bool(self._changed.any())
@@ -112,8 +116,8 @@ class LinkPool:
         """These rows' hosts were told, or need not be."""
         self._changed[rows] = 0
 
-    def models(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Link numbers ``(n,)``, and versions, weights and health as `Tuner.models`."""
+    def models(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Link numbers ``(n,)``, and versions and weights as `LinkTuner.models`."""
         links = self._links[rows]
         return links & MAX_LINK, *self.tuner.models(links)
 
@@ -127,7 +131,7 @@ class LinkPool:
 
     def snapshot(self) -> tuple[list[Key], np.ndarray]:
         """The states of all links, archived ones too, the least recently heard first: keys and
-        `Tuner.record`s."""
+        `LinkTuner.record`s."""
         rows = np.flatnonzero(self._heard < _NEVER)
         rows = rows[np.argsort(self._heard[rows], kind="stable")]
         records = self.tuner.snapshot(self._links[rows])

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from ..core import tuner as core
+from ..core.link_tuner import LinkTuner
 from . import wire
 from .gate import Gate
 from .hosts import Host, Hosts
@@ -94,7 +94,7 @@ class Service:
 
     def __init__(
         self,
-        tuner: core.Tuner,
+        tuner: LinkTuner,
         bind: str,
         state: str | os.PathLike | None = None,
         settings: ServiceSettings | None = None,
@@ -106,7 +106,7 @@ class Service:
         self.settings = settings or ServiceSettings()
         self.metrics = Metrics()
         self.pool = LinkPool(tuner, archive_limit=4 * tuner.max_links)
-        model = wire.Hello.of(tuner.predictor, "service")
+        model = wire.Hello.of(tuner.model, "service")
         self._context = zmq.Context()
         self._gate = Gate(self._context, key, allowed, insecure)
         self._rates = Rates(_HELLO_HZ, _HELLOS)
@@ -251,8 +251,8 @@ class Service:
                 continue
             for start in range(0, len(rows), per_frame):
                 part = rows[start : start + per_frame]
-                links, versions, weights, healthy = self.pool.models(part)
-                if not self._send(host.route, wire.Models(links, versions, healthy, weights)):
+                links, versions, weights = self.pool.models(part)
+                if not self._send(host.route, wire.Models(links, versions, weights)):
                     self.pool.put_off(rows[start:])  # it reads too slowly: newer ones may replace these
                     break
                 self.pool.told(part)

@@ -25,7 +25,7 @@ from .journal import say
 from .metrics import Metrics
 from .pool import Key
 
-SCHEMA = 1
+SCHEMA = 2
 _ABOUT = "lighttune"
 _KIND = "tuner state"
 _SLACK = 16 * 2**20  # of a file's size over its records: names and the header
@@ -40,8 +40,8 @@ class StateFile:
 
     Args:
         path: the file; its folder must exist.
-        fingerprint: of the model (`identity.fingerprint`).
-        record: `Tuner.record`.
+        fingerprint: of the model (`link_files.fingerprint`).
+        record: `LinkTuner.record`.
         limit: links that are read at most.
 
     Raises:
@@ -59,7 +59,7 @@ class StateFile:
         self._limit = limit
 
     def save(self, keys: list[Key], records: np.ndarray) -> int:
-        """Write the states of links, ``(n,)`` of `Tuner.record`; returns the file's size in bytes.
+        """Write the states of links, ``(n,)`` of `LinkTuner.record`; returns the file's size in bytes.
 
         Raises:
             OSError: it could not be written; what was there before stays.

@@ -11,7 +11,7 @@ A message is one ZeroMQ frame: a header and a body, all little endian.
     HEARTBEAT to the service   no body
     BYE       to the service   no body: the host leaves, and its name is free at once
     WELCOME   to the host      window u32: samples that may be under way at a time
-    MODELS    to the host      ``count`` records: link u16, healthy u8, 0, version u32, weights f32[``width``]
+    MODELS    to the host      ``count`` records: link u16, 0 u16, version u32, weights f32[``width``]
     CREDIT    to the host      taken u64: samples since WELCOME that were learnt or dropped; a heart-beat too
     REFUSED   to the host      ``count`` is the code (`Refusal`), the body is the reason in UTF-8
 
@@ -27,12 +27,12 @@ from enum import IntEnum
 
 import numpy as np
 
-from ..core.checkpoint import fingerprint
-from ..core.features import N_FEATURES
-from ..core.predictor import Predictor
+from ..core.link_files import fingerprint
+from ..core.link_model import LinkModel
+from ..core.tuning import N_FEATURES
 from .identity import HOST_NAME, check_host
 
-SCHEMA = 1
+SCHEMA = 2
 MAGIC = b"LTun"
 MAX_FRAME = 4 * 2**20
 """Bytes of a message at most; ZeroMQ drops the connection of a peer that sends more."""
@@ -93,7 +93,7 @@ class Hello:
             host of the same name.
         table: name of the model's MCS table, for messages.
         n_mcs, n_features, n_weights: sizes.
-        fingerprint: of the model (`checkpoint.fingerprint`), 16 bytes.
+        fingerprint: of the model (`link_files.fingerprint`), 16 bytes.
     """
 
     host: str
@@ -105,15 +105,15 @@ class Hello:
     fingerprint: bytes
 
     @staticmethod
-    def of(predictor: Predictor, host: str, session: int = 0) -> Hello:
-        """The HELLO of a host that decides with this predictor.
+    def of(model: LinkModel, host: str, session: int = 0) -> Hello:
+        """The HELLO of a host that decides with this model.
 
         Raises:
             ValueError: the host's name is not as above.
         """
         check_host(host)
-        sizes = len(predictor.table), N_FEATURES, predictor.shape.n_weights
-        return Hello(host, session, predictor.table.name[:64], *sizes, fingerprint(predictor))
+        sizes = len(model.table), N_FEATURES, model.n_tuned
+        return Hello(host, session, model.table.name[:64], *sizes, fingerprint(model))
 
     def difference(self, other: Hello) -> str | None:
         """How the other's model differs from this one's, or None."""
@@ -153,12 +153,11 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Models:
-    """Models of links: ``links (n,)``, ``versions (n,)``, ``healthy`` bool ``(n,)``, ``weights`` float32
-    ``(n, n_weights)``."""
+    """Models of links: ``links (n,)``, ``versions (n,)``, ``weights`` float32 ``(n, n_weights)``: see
+    `LinkTuner.model_of`."""
 
     links: np.ndarray
     versions: np.ndarray
-    healthy: np.ndarray
     weights: np.ndarray
 
 
@@ -185,8 +184,7 @@ def model_dtype(n_weights: int) -> np.dtype:
     return np.dtype(
         [
             ("link", "<u2"),
-            ("healthy", "u1"),
-            ("zero", "u1"),
+            ("zero", "<u2"),
             ("version", "<u4"),
             ("weights", "<f4", (n_weights,)),
         ]
@@ -202,10 +200,9 @@ def encode(message: Message) -> bytes:
     match message:
         case Samples(records):
             return _frame(Kind.SAMPLES, records.tobytes(), len(records), N_FEATURES)
-        case Models(links, versions, healthy, weights):
+        case Models(links, versions, weights):
             records = np.zeros(len(links), model_dtype(weights.shape[1]))
-            records["link"], records["version"], records["healthy"] = links, versions, healthy
-            records["weights"] = weights
+            records["link"], records["version"], records["weights"] = links, versions, weights
             return _frame(Kind.MODELS, records.tobytes(), len(records), weights.shape[1])
         case Credit(taken):
             return _frame(Kind.CREDIT, _CREDIT.pack(taken))
@@ -286,7 +283,7 @@ def _models(body: memoryview, count: int, width: int) -> Models:
     if not 0 < width <= MAX_FRAME // 4:  # before a type of that width is made
         raise WireError("of wrong width")
     records = _records(body, model_dtype(width), count, width, width)
-    return Models(records["link"], records["version"], records["healthy"] != 0, records["weights"])
+    return Models(records["link"], records["version"], records["weights"])
 
 
 def _hello(body: memoryview) -> Hello:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 import numba
 import numpy as np
 
-from ..core import link_kernel, network
+from ..core import link_kernel, network, tuning
 from ..core.belief import MATRIX, VECTOR
 from ..core.compiled import compiler
-from ..core.record import BLER, LINKS, N_EXPERTS, N_INPUTS, N_SENT, TOLD_BLER
+from ..core.record import BLER, FEATURES, LINKS, MCS, N_EXPERTS, N_INPUTS, N_SENT, TOLD_BLER
+from ..core.tuning import ARRIVES, LOGIT, PER_DB, TUNED, TUNEDS, TuningPolicy
 
-_compiled = compiler("record", "belief", "network", "link_kernel", "features", "predictor")
+_compiled = compiler("record", "belief", "network", "link_kernel", "tuning", "features", "predictor")
 
 _f32 = numba.float32
 _i64 = numba.int64
@@ -54,6 +55,7 @@ class Run:
 
     Args:
         mcs, bler, ack: of each block the MCS, its predicted BLER, and whether it was ACKed, ``(n,)``.
+        tuned: whether the tuner moved something before it.
         experts: what each expert predicted for that MCS, ``(n, N_EXPERTS)``; NaN where it said nothing.
         all_bler: predicted BLER of every MCS, ``(n, n_mcs)``, where it was asked for.
         inputs: what the network read, ``(n_steps, N_INPUTS)``.
@@ -64,6 +66,7 @@ class Run:
     mcs: np.ndarray
     bler: np.ndarray
     ack: np.ndarray
+    tuned: np.ndarray
     experts: np.ndarray
     all_bler: np.ndarray
     inputs: np.ndarray
@@ -86,6 +89,8 @@ def drive(
     *,
     every: bool = False,
     record: bool = False,
+    tuned: np.ndarray | None = None,
+    tuning_policy: TuningPolicy | None = None,
 ) -> Run:
     """Send every block of a script.
 
@@ -95,6 +100,7 @@ def drive(
         script: see there.
         every: keep the predicted BLER of every MCS.
         record: keep what the network read.
+        tuned, tuning_policy: one row of `core.tuning.TUNED`, begun, and how it is tuned; None: not at all.
     """
     n, n_mcs = script.bler.shape
     order, first = deliveries(script.due)
@@ -103,6 +109,7 @@ def drive(
         mcs=np.zeros(n, np.int64),
         bler=np.zeros(n, np.float32),
         ack=np.zeros(n, bool),
+        tuned=np.zeros(n, bool),
         experts=np.zeros((n, N_EXPERTS), np.float32),
         all_bler=np.zeros((n if every else 0, n_mcs), np.float32),
         inputs=np.zeros((2 * n if record else 0, N_INPUTS), np.float32),
@@ -110,10 +117,12 @@ def drive(
         anchor_db=np.zeros(2 * n if record else 0, np.float32),
     )
     steps = _drive(
-        links, row, model.rows, model.policy, model.net, model.gains(script.length), script.bler,
+        links, row, model.rows.copy(), model.policy, model.net, model.gains(script.length), script.bler,
         script.draws, script.report_db, script.age, script.with_ack, order, first, script.length, away,
         model.ladder, np.zeros((N_EXPERTS + 1, n_mcs)), run.mcs, run.bler, run.ack, run.experts,
         run.all_bler, run.inputs, run.block, run.anchor_db,
+        np.zeros(0, TUNED) if tuned is None else tuned, (tuning_policy or TuningPolicy()).vector(),
+        model.rows, run.tuned,
     )  # fmt: skip
     if record:
         kept = {name: getattr(run, name)[:steps] for name in ("inputs", "block", "anchor_db")}
@@ -126,15 +135,16 @@ def drive(
         LINKS, _i64, MATRIX, VECTOR, network.WEIGHTS, MATRIX, _f32[:, ::1], _f32[::1],
         _f32[::1], VECTOR, numba.boolean, _i64[::1], _i64[::1], VECTOR, _i64[::1], _i64[::1],
         MATRIX, _i64[::1], _f32[::1], numba.boolean[::1], _f32[:, ::1], _f32[:, ::1], _f32[:, ::1],
-        _i64[::1], _f32[::1],
+        _i64[::1], _f32[::1], TUNEDS, VECTOR, MATRIX, numba.boolean[::1],
     )
 )  # fmt: skip
 def _drive(
     links, row, rows, policy, net, gains, bler, draws, report_db, age, with_ack, order, first, length, away,
     ladder, work, out_mcs, out_bler, out_ack, out_experts, all_bler, inputs, block, anchor_db,
+    tuned, tuning_policy, base, out_tuned,
 ):  # fmt: skip
     n, n_mcs = bler.shape
-    sent = np.zeros((n, N_SENT))
+    sent, curves = np.zeros((n, N_SENT)), np.zeros(2 * n_mcs)
     place = np.zeros(n_mcs, np.int64)
     for i in range(n_mcs):
         place[ladder[i]] = i
@@ -149,6 +159,13 @@ def _drive(
             waiting = links[row].waiting
             at = network.anchor(links, row, policy)
             link_kernel.outcome(links, row, rows, policy, net, sent[b], 0.0 if out_ack[b] else 1.0, late)
+            if len(tuned) and tuning.learn(
+                tuned, 0, tuning_policy, int(sent[b, MCS]), sent[b, FEATURES + LOGIT],
+                sent[b, FEATURES + PER_DB], sent[b, FEATURES + ARRIVES], 0.0 if out_ack[b] else 1.0,
+            ):  # fmt: skip
+                out_tuned[t] = True
+                tuning.read(tuned, 0, curves)
+                tuning.retable(curves, base, rows)
             if waiting and steps < len(inputs):
                 inputs[steps] = links[row].inputs
                 anchor_db[steps] = at
