@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures that several folders of tests share."""
 
+import signal
+
 import numpy as np
 import pytest
 from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.predictor import Predictor
 from hypothesis import HealthCheck, settings
 
@@ -21,7 +24,22 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20261123)
 
 
+@pytest.fixture(scope="session")
+def plain_model() -> LinkModel:
+    """NR PDSCH table 1 without a network: the beliefs alone. Nothing writes to a model."""
+    return LinkModel(McsTable.nr_pdsch(1))
+
+
 @pytest.fixture
 def plain_predictor() -> Predictor:
     """An encoder that believes the last report to within 0.7 dB, and layers that are silent until tuned."""
     return make_predictor(McsTable.nr_pdsch(1), np.random.default_rng(1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_can_be_interrupted():
+    """A shell's background jobs ignore Ctrl-C, and what they start inherits that: not in the tests, which
+    interrupt commands."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

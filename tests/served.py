@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import zmq
-from gnuradio.lighttune.core.predictor import Predictor
-from gnuradio.lighttune.core.trigger import TriggerPolicy
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.link_tuner import LinkTuner
+from gnuradio.lighttune.core.tuning import TuningPolicy
 from gnuradio.lighttune.net import wire
 from gnuradio.lighttune.net.client import TunerClient
 from gnuradio.lighttune.net.service import Service, ServiceSettings
@@ -30,10 +30,10 @@ class ThreadedService:
     """`Service.run` in a thread; tunes on every sample unless told otherwise."""
 
     def __init__(
-        self, predictor: Predictor, bind="tcp://127.0.0.1:*", tuner=None, state=None, key="", allowed="",
+        self, model: LinkModel, bind="tcp://127.0.0.1:*", tuner=None, state=None, key="", allowed="",
         **settings: Any,
     ) -> None:  # fmt: skip
-        tuner = tuner or Tuner(predictor, trigger=TriggerPolicy(always=True), max_links=64)
+        tuner = tuner or LinkTuner(model, TuningPolicy(always=True), max_links=64)
         self.service = Service(tuner, bind, state, ServiceSettings(**settings), key=key, allowed=allowed)
         self.endpoint = self.service.endpoint
         self.thread = threading.Thread(target=self.service.run, daemon=True)
@@ -102,11 +102,11 @@ class Served:
 class Host:
     """A `TunerClient` that remembers what came."""
 
-    def __init__(self, predictor: Predictor, endpoint: str, name: str = "host-a", **arguments: Any) -> None:
-        self.models: dict[int, tuple[int, bool, np.ndarray]] = {}
+    def __init__(self, model: LinkModel, endpoint: str, name: str = "host-a", **arguments: Any) -> None:
+        self.models: dict[int, tuple[int, np.ndarray]] = {}
         self.dropped: Counter[str] = Counter()
         self.client = TunerClient(
-            predictor,
+            model,
             endpoint,
             name,
             self.take,
@@ -116,17 +116,15 @@ class Host:
         self.seq = 0
 
     def take(self, models: wire.Models) -> None:
-        for link, version, healthy, weights in zip(
-            models.links, models.versions, models.healthy, models.weights, strict=True
-        ):
-            self.models[int(link)] = int(version), bool(healthy), weights.copy()
+        for link, version, weights in zip(models.links, models.versions, models.weights, strict=True):
+            self.models[int(link)] = int(version), weights.copy()
 
     def version(self, link: int) -> int:
         """Of the link's last model; 0 if none came."""
         return self.models[link][0] if link in self.models else 0
 
-    def send(self, links: Any, ack: bool = False, mcs: int = 10, snr_db: float = 12.0) -> None:
-        self.client.submit(samples(links, ack, mcs, snr_db))
+    def send(self, links: Any, ack: bool = False, mcs: int = 10, logit: float = 0.0) -> None:
+        self.client.submit(samples(links, ack, mcs, logit))
 
     def __enter__(self) -> "Host":
         if self.client._thread is None:
@@ -143,11 +141,11 @@ class Host:
         return self
 
 
-def samples(links: Any, ack: bool = False, mcs: int = 10, snr_db: float = 12.0) -> np.ndarray:
-    """One sample of each of these links."""
+def samples(links: Any, ack: bool = False, mcs: int = 10, logit: float = 0.0) -> np.ndarray:
+    """One sample of each of these links, of a block that was as likely to fail as not."""
     records = np.zeros(len(np.atleast_1d(links)), wire.SAMPLE)
     records["link"], records["ack"], records["mcs"] = links, ack, mcs
-    records["features"][:, 0] = snr_db
+    records["features"] = logit, 2.0, 1.0
     return records
 
 

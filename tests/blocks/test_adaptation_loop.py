@@ -5,7 +5,6 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import gr, lighttune
-from gnuradio.lighttune.core.doubt import MISFIT
 from gnuradio.lighttune.core.mcs import McsTable
 
 from flowgraph import message, pdu, post, running, until
@@ -89,23 +88,21 @@ def test_olla_settles_at_its_target_whatever_the_bias_of_the_reports():
         assert selector.status()["dropped"] == {}
 
 
-def test_the_tuner_takes_out_a_bias_with_which_the_model_as_trained_is_of_no_use(plain_predictor):
-    alone = lighttune.mcs_selector(plain_predictor)
-    loop(alone, np.random.default_rng(7), 4.0)
-    selector = lighttune.mcs_selector(plain_predictor)
-    tuner = lighttune.tuner(plain_predictor)
+def test_reports_that_are_4_db_too_high_are_found_out_and_said(plain_model):
+    selector = lighttune.mcs_selector(plain_model)
+    tuner = lighttune.tuner(plain_model)
     phy, merger = loop(selector, np.random.default_rng(7), 4.0, tuner)
-    assert alone.status()["mode"] == f"olla: {MISFIT}"  # 4 dB too high is some four MCS too high
-    assert phy.nacks() < 0.4
-    assert tuner.status()["state"]["0"]["offset_db"] < -1.5
+    assert phy.nacks() < 0.25  # 4 dB too high is some four MCS too high
+    assert selector.link_status(0).offset_db == pytest.approx(-4.0, abs=1.0)
+    assert "dB too high" in selector.status()["beliefs"]["0"]["says"]
     assert merger.status()["verdicts"] == PACKETS
     for block in (selector, tuner, merger):
         assert block.status()["dropped"] == {}
 
 
 @pytest.mark.parametrize("on_timeout", ["nack", "erasure"])
-def test_a_block_that_is_lost_without_a_trace_does_not_stop_the_loop(plain_predictor, on_timeout):
-    selector = lighttune.mcs_selector(plain_predictor)
+def test_a_block_that_is_lost_without_a_trace_does_not_stop_the_loop(plain_model, on_timeout):
+    selector = lighttune.mcs_selector(plain_model)
     rng = np.random.default_rng(7)
     phy, merger = loop(selector, rng, 0.0, lose=0.02, timeout_s=0.02, on_timeout=on_timeout)
     status = merger.status()

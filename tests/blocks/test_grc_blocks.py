@@ -30,8 +30,8 @@ def definition(name):
 
 
 @pytest.fixture
-def block(name, plain_predictor):
-    first = {"mcs_selector": [plain_predictor], "tuner": [plain_predictor], "olla_selector": ["nr-pdsch-1"]}
+def block(name, plain_model):
+    first = {"mcs_selector": [plain_model], "tuner": [plain_model], "olla_selector": ["nr-pdsch-1"]}
     return getattr(lighttune, name)(*first.get(name, []), **FREE_PORT.get(name, {}))
 
 

@@ -4,16 +4,15 @@
 import pmt
 import pytest
 from gnuradio import lighttune
-from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.predictor import Shape
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.net.feedback_frame import Report, encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowgraph import Bench, floats, message, pdu, post, running, until
 
-N_WEIGHTS = Shape(len(McsTable.nr_pdsch(1).orders)).n_weights
+N_WEIGHTS = 2 * len(McsTable.nr_pdsch(1))
 LONGS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, 1, 65535, 65536, 2**31, 2**32 - 1, 2**32])
 SCALARS = st.one_of(
     st.sampled_from([pmt.PMT_NIL, pmt.PMT_T, pmt.PMT_F, pmt.PMT_EOF]),
@@ -31,7 +30,7 @@ VECTORS = st.one_of(
     st.lists(st.complex_numbers(), max_size=4).map(lambda v: pmt.init_c64vector(len(v), v)),
 )
 NAMES = ("link", "seq", "mcs", "bler", "ack", "attempt", "snr_db", "time", "features", "version", "probe")
-KEYS = st.sampled_from((*NAMES, "weights", "healthy", "heartbeat", "timeout"))
+KEYS = st.sampled_from((*NAMES, "weights", "away", "heartbeat", "timeout"))
 
 
 def dicts(values):
@@ -53,8 +52,8 @@ WHOLE = {
     "csi": {"link": 0, "snr_db": 10.0, "seq": 3, "time": 0.5},
     "pdu_in": {"link": 0, "seq": 3},
     "feedback": {"link": 0, "seq": 3, "ack": True, "snr_db": 10.0, "attempt": 0},
-    "decision": {"link": 0, "seq": 3, "mcs": 4, "features": floats([10.0] * N_FEATURES), "version": 0},
-    "model": {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS), "healthy": True},
+    "decision": {"link": 0, "seq": 3, "mcs": 4, "features": floats([0.5] * N_FEATURES), "version": 0},
+    "model": {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS)},
     "ok": {"link": 0, "seq": 3},
     "fail": {"link": 0, "seq": 3},
 }
@@ -100,12 +99,12 @@ OUT = {
 
 
 @pytest.fixture(params=PORTS)
-def bench(request, plain_predictor):
+def bench(request, plain_model):
     name = request.param
     block = {
-        "mcs_selector": lambda: lighttune.mcs_selector(plain_predictor, max_links=50),
+        "mcs_selector": lambda: lighttune.mcs_selector(plain_model, max_links=50),
         "olla_selector": lambda: lighttune.olla_selector(McsTable.nr_pdsch(1), max_links=50),
-        "tuner": lambda: lighttune.tuner(plain_predictor, max_links=50, always=True),
+        "tuner": lambda: lighttune.tuner(plain_model, max_links=50, always=True),
         "ack_merge": lambda: lighttune.ack_merge(timeout_s=0.05, max_links=50),
         "stop_and_wait": lambda: lighttune.stop_and_wait(timeout_s=0.001),
     }.get(name, lambda: getattr(lighttune, name)())()

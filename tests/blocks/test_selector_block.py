@@ -8,23 +8,22 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import lighttune
-from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.predictor import Shape
+from gnuradio.lighttune.core.tuning import MAX_LOG_SLOPE, MAX_SHIFT_DB, N_FEATURES
 
 from flowgraph import Bench, floats, message, pdu, post, running, until
 from patience import WAIT_S
 
-N_WEIGHTS = Shape(len(McsTable.nr_pdsch(1).orders)).n_weights
+N_MCS = len(McsTable.nr_pdsch(1))
 BLOCKS = ["mcs_selector", "olla_selector"]
 
 
 @pytest.fixture
-def make(plain_predictor):
+def make(plain_model):
     """Makes a bench with a selector block of that name on the NR table 1."""
 
     def bench(name="mcs_selector", **arguments):
-        first = plain_predictor if name == "mcs_selector" else "nr-pdsch-1"
+        first = plain_model if name == "mcs_selector" else "nr-pdsch-1"
         return Bench(getattr(lighttune, name)(first, **arguments), "pdu_out", "decision")
 
     return bench
@@ -63,7 +62,7 @@ def test_blocks_are_numbered_for_each_link_and_a_given_number_is_kept(make, name
     assert numbers == [(0, 0), (1, 0), (0, 1), (0, 2**32 - 1), (0, 0), (1, 1), (0, 1)]
 
 
-GOOD = {"version": 1, "weights": floats(np.zeros(N_WEIGHTS))}
+GOOD = {"version": 1, "weights": floats(np.zeros(2 * N_MCS))}
 BAD = [
     ("csi", pmt.from_long(3), "csi: not a dict"),
     ("csi", message(), "csi: snr_db missing"),
@@ -92,7 +91,9 @@ BAD = [
     ("model", message(version=1), "model: weights missing"),
     ("model", message(version=1, weights=floats([1, 2])), "model: weights of wrong length"),
     ("model", message(**{**GOOD, "version": -1}), "model: version out of range"),
-    ("model", message(**GOOD, healthy=1), "model: healthy not a bool"),
+    ("model", message(**{**GOOD, "weights": floats([math.nan] * 2 * N_MCS)}), "model: curves not finite"),
+    ("model", message(**{**GOOD, "weights": floats([99.0] * 2 * N_MCS)}), "model: curves out of bounds"),
+    ("model", message(heartbeat=1), "model: heartbeat not a bool"),
 ]
 
 
@@ -133,59 +134,91 @@ def test_feedback_counts_once(make):
     assert "acks" not in bench.block.status()
 
 
-def test_weights_that_are_not_finite_hand_over_to_olla_until_good_ones_come(make, plain_predictor):
-    bench = make()
-    weights = plain_predictor.offline.copy()
-    weights[5] = math.nan
+def test_a_link_without_any_report_adapts_from_its_verdicts(make):
+    bench, rng = make(), np.random.default_rng(3)
+    bler = bench.block.table.bler(12.0)
+    with running(bench.top):
+        for n in range(150):
+            bench.post("pdu_in", pdu())
+            until(lambda n=n: len(bench.out["decision"].messages) == n + 1)
+            mcs = bench.out["decision"].dicts()[-1]["mcs"]
+            bench.post("feedback", message(seq=n, ack=bool(rng.random() >= bler[mcs])))
+    sent = [d["mcs"] for d in bench.out["decision"].dicts()[-50:]]
+    best = int((bench.block.table.goodput_if_acked() * (1 - bler)).argmax())
+    assert abs(np.median(sent) - best) <= 2
+    assert bench.block.link_status(0).sinr_db == pytest.approx(12.0, abs=2.0)
+
+
+def test_curves_of_a_tuner_decide_and_nonsense_leaves_them_alone(make):
+    bench, higher = make(), np.zeros(2 * N_MCS)
+    higher[:N_MCS] = 3.0
     with running(bench.top):
         bench.report(snr_db=12.0)
-        bench.post("model", message(version=4, weights=floats(weights)))
-        until(lambda: bench.dropped("model: weights not finite"))
+        bench.post("model", message(version=4, weights=floats(higher)))
+        until(lambda: bench.block.status().get("models") == 1)
+        bench.post("model", message(version=5, weights=floats(np.full(2 * N_MCS, math.nan))))
+        until(lambda: bench.dropped("model: curves not finite"))
         bench.post("pdu_in", pdu())
         until(lambda: bench.out["decision"].messages)
-        assert bench.out["decision"].dicts()[0]["version"] == -1
-        until(lambda: bench.said().get("mode") == "olla: weights are not finite")
-        bench.post("model", message(version=5, weights=floats(plain_predictor.offline)))
-        until(lambda: bench.block.status()["mode"] == "model")
-        bench.post("pdu_in", pdu())
-        until(lambda: len(bench.out["decision"].messages) == 2)
-        assert bench.out["decision"].dicts()[1]["version"] == 5
-        until(lambda: bench.said()["mode"] == "model")
+    decision = bench.out["decision"].dicts()[0]
+    assert decision["version"] == 4
+    assert bench.block.link_status(0).sentences() == [f"the curves of {N_MCS} MCS are off by up to 3.0 dB"]
 
 
-def test_a_link_that_the_tuner_calls_unhealthy_is_olla_s_and_the_others_are_not(make, plain_predictor):
+def test_nonsense_curves_within_bounds_do_not_cost_the_link(make):
+    bench, rng = make(), np.random.default_rng(3)
+    bler = bench.block.table.bler(12.0)
+    gain = bench.block.table.goodput_if_acked(800)
+    carried = 0.0
+    most = np.repeat([MAX_SHIFT_DB, MAX_LOG_SLOPE], N_MCS) / 2
+    nonsense = rng.uniform(-most, most)
+    with running(bench.top):
+        bench.post("model", message(version=4, weights=floats(nonsense)))
+        for n in range(300):
+            bench.report(snr_db=12.0)
+            bench.post("pdu_in", pdu())
+            until(lambda n=n: len(bench.out["decision"].messages) == n + 1)
+            mcs = bench.out["decision"].dicts()[-1]["mcs"]
+            ack = bool(rng.random() >= bler[mcs])
+            carried += gain[mcs] * ack
+            bench.post("feedback", message(seq=n, ack=ack))
+    assert carried / 300 > 0.7 * (gain * (1 - bler)).max()
+
+
+def test_a_tuner_that_falls_silent_changes_nothing_but_the_status(make):
     bench = make()
     with running(bench.top):
-        for link in (0, 1):
-            bench.report(link=link, snr_db=12.0)
-        weights = floats(plain_predictor.offline)
-        bench.post("model", message(link=1, version=2, weights=weights, healthy=False))
-        until(lambda: bench.block.status()["fallback_links"] == 1)
-        for link in (0, 1):
-            bench.post("pdu_in", pdu(link=link))
-        until(lambda: len(bench.out["decision"].messages) == 2)
-    assert [d["version"] for d in bench.out["decision"].dicts()] == [0, -1]
-    assert bench.block.status()["mode"] == "olla: the tuner's guards gave up"
-
-
-def test_a_tuner_that_falls_silent_hands_all_links_to_olla_until_it_is_heard_again(make):
-    bench = make(tuner_timeout_s=1.0)
-    with running(bench.top):
         bench.report(snr_db=12.0)
-        bench.post("pdu_in", pdu())
-        until(lambda: len(bench.out["decision"].messages) == 1)
         assert bench.block.status()["tuner"] == "not heard yet"
         bench.post("model", message(heartbeat=True))
         until(lambda: bench.block.status()["tuner"] == "heard")
-        # No traffic at all: the status says so by itself.
-        until(lambda: bench.said().get("mode") == "olla: no word from the tuner for 1 s")
+        bench.post("model", message(heartbeat=True, away=True))
+        until(lambda: bench.block.status()["tuner"] == "away")
+        until(
+            lambda: bench.said().get("tuner") == "silent"
+        )  # no traffic at all: the status says so by itself
         bench.post("pdu_in", pdu())
-        until(lambda: len(bench.out["decision"].messages) == 2)
-        bench.post("model", message(heartbeat=True))
-        until(lambda: bench.block.status()["mode"] == "model")
-        bench.post("pdu_in", pdu())
-        until(lambda: len(bench.out["decision"].messages) == 3)
-    assert [d["version"] for d in bench.out["decision"].dicts()] == [0, -1, 0]
+        until(lambda: bench.out["decision"].messages)
+        assert 5 <= bench.out["decision"].dicts()[0]["mcs"] <= 20
+
+
+def test_what_a_link_learnt_is_handed_to_another_flowgraph(make):
+    first, second = make(), make()
+    with running(first.top):
+        for n in range(60):
+            first.report(link=2, snr_db=18.0)
+            first.post("pdu_in", pdu(link=2))
+            until(lambda n=n: len(first.out["decision"].messages) == n + 1)
+            mcs = first.out["decision"].dicts()[-1]["mcs"]
+            first.post("feedback", message(link=2, seq=n, ack=mcs <= 10))  # the reports are far too high
+    second.block.restore(first.block.snapshot())
+    with running(second.top):
+        second.report(link=2, snr_db=18.0)
+        second.post("pdu_in", pdu(link=2))
+        until(lambda: second.out["decision"].messages)
+    assert second.out["decision"].dicts()[0]["mcs"] <= 12
+    with pytest.raises(ValueError, match="too many links"):
+        make(max_links=1).block.restore({0: first.block.snapshot()[2], 1: first.block.snapshot()[2]})
 
 
 def test_status_comes_at_most_every_quarter_second(make):
@@ -233,14 +266,13 @@ def test_both_selectors_have_the_same_ports(make):
     [
         ({"objective": "speed"}, "objective = 'speed': give"),
         ({"bler_target": 1.0}, "bler_target = 1.0: give"),
-        ({"probe_budget": math.nan}, "probe_budget = nan: give"),
         ({"max_links": 0}, "max_links = 0: give"),
-        ({"tuner_timeout_s": -1.0}, "tuner_timeout_s = -1.0: give"),
+        ({"model": "", "table": ""}, "model = '', table = '': give one of them"),
     ],
 )
-def test_a_bad_argument_is_named_with_its_remedy(plain_predictor, arguments, words):
+def test_a_bad_argument_is_named_with_its_remedy(plain_model, arguments, words):
     with pytest.raises(ValueError, match=words):
-        lighttune.mcs_selector(plain_predictor, **arguments)
+        lighttune.mcs_selector(**{"model": plain_model, **arguments})
 
 
 def test_a_model_file_that_is_no_model_is_refused_at_construction(tmp_path):
@@ -255,7 +287,7 @@ def test_a_model_file_that_is_no_model_is_refused_at_construction(tmp_path):
 @pytest.mark.parametrize("block", [lighttune.mcs_selector, lighttune.tuner])
 def test_a_model_of_another_mcs_table_is_refused_at_construction(block):
     block("amc", table="amc")
-    with pytest.raises(ValueError, match=r"trained for the MCS table 'amc'.*not for 'nr-pdsch-1'"):
+    with pytest.raises(ValueError, match=r"is of MCS table 'amc', the link uses 'nr-pdsch-1'"):
         block("amc", table="nr-pdsch-1")
 
 

@@ -94,11 +94,11 @@ def test_what_is_no_message_is_counted_by_cause_and_the_rest_goes_out(tapped):
     assert subscriber.missed == len(bad)
 
 
-def test_a_selector_and_a_tuner_are_heard_as_they_are(tapped, plain_predictor):
+def test_a_selector_and_a_tuner_are_heard_as_they_are(tapped, plain_model):
     bench, subscriber = tapped
     bench.top.stop()
     bench.top.wait()
-    selector, tuner = lighttune.mcs_selector(plain_predictor), lighttune.tuner(plain_predictor)
+    selector, tuner = lighttune.mcs_selector(plain_model), lighttune.tuner(plain_model)
     link = Bench(selector, "pdu_out")
     for block, port in ((selector, "decision"), (selector, "status"), (tuner, "model"), (tuner, "status")):
         link.top.msg_connect(block, port, bench.block, port)

@@ -11,21 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gnuradio import lighttune
-from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core.tuning import N_FEATURES, TuningPolicy
 from gnuradio.lighttune.net import child
 
 from flowgraph import Bench, floats, message, pdu, post, running, threads, until
 from served import ThreadedService
 
-LAST_WEIGHTS = "model: last weights, the tuner is away"
-
 
 class Loop:
     """Selector and tuner, connected; every block's end is up to the test."""
 
-    def __init__(self, predictor, **arguments):
-        self.selector = Bench(lighttune.mcs_selector(predictor), "pdu_out", "decision")
-        self.tuner = lighttune.tuner(predictor, always=True, **arguments)
+    def __init__(self, model, **arguments):
+        self.selector = Bench(lighttune.mcs_selector(model), "pdu_out", "decision")
+        self.tuner = lighttune.tuner(model, always=True, **arguments)
         top = self.top = self.selector.top
         top.msg_connect(self.selector.block, "decision", self.tuner, "decision")
         top.msg_connect(self.tuner, "model", self.selector.block, "model")
@@ -51,7 +49,7 @@ class Loop:
 
     def wait_heard(self):
         until(lambda: self.status()["service"] == "heard", "the service to be heard")
-        until(lambda: self.selector.block.status()["mode"] == "model")
+        until(lambda: self.selector.block.status()["tuner"] == "heard")
 
 
 def alive(pid):
@@ -61,8 +59,8 @@ def alive(pid):
         return False
 
 
-def test_a_tuner_process_tunes_and_leaves_nothing_behind(plain_predictor):
-    loop = Loop(plain_predictor, mode="process")
+def test_a_tuner_process_tunes_and_leaves_nothing_behind(plain_model):
+    loop = Loop(plain_model, mode="process")
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
         loop.wait_heard()
@@ -87,8 +85,8 @@ def test_a_tuner_process_tunes_and_leaves_nothing_behind(plain_predictor):
     assert not folder.exists()
 
 
-def test_kill_9_of_the_process_under_load_costs_no_decision_and_it_comes_back(plain_predictor, caplog):
-    loop = Loop(plain_predictor, mode="process")
+def test_kill_9_of_the_process_under_load_costs_no_decision_and_it_comes_back(plain_model, caplog):
+    loop = Loop(plain_model, mode="process")
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
         loop.wait_heard()
@@ -97,19 +95,19 @@ def test_kill_9_of_the_process_under_load_costs_no_decision_and_it_comes_back(pl
         first = loop.status()["pid"]
         os.kill(first, signal.SIGKILL)
         n = len(loop.decisions())
-        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["restarts"] == 1, "it to restart")
+        until(lambda: loop.send(ack=True) and loop.status()["restarts"] == 1, "it to restart")
         loop.wait_heard()
-        until(lambda: loop.send(ack=True)["version"] >= 0 and loop.status()["samples"] > 6)
+        until(lambda: loop.send(ack=True) and loop.status()["samples"] > 6)
         assert loop.status()["pid"] != first
-    assert all(d["version"] >= 0 for d in loop.selector.out["decision"].dicts()[n:])  # never OLLA's
+    assert len(loop.decisions()) > n
     told = [record.getMessage() for record in caplog.records]
     assert f"tuner process {first}: ended with status -9" in told
     assert "tuner process: started anew (1)" in told
 
 
-def test_a_frozen_process_is_away_then_replaced(plain_predictor, caplog, monkeypatch):
+def test_a_frozen_process_is_away_then_replaced(plain_model, caplog, monkeypatch):
     monkeypatch.setattr(child, "FROZEN_S", 3.0)
-    loop = Loop(plain_predictor, mode="process")
+    loop = Loop(plain_model, mode="process")
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
         loop.wait_heard()
@@ -117,7 +115,6 @@ def test_a_frozen_process_is_away_then_replaced(plain_predictor, caplog, monkeyp
         until(lambda: loop.selector.block.status().get("models"))
         first = loop.status()["pid"]
         os.kill(first, signal.SIGSTOP)
-        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)
         until(lambda: loop.selector.said().get("tuner") == "away")
         assert loop.send(ack=True)["version"] > 0
         until(lambda: loop.status()["restarts"] == 1, "it to be replaced")
@@ -126,8 +123,8 @@ def test_a_frozen_process_is_away_then_replaced(plain_predictor, caplog, monkeyp
     assert any("silent for" in record.getMessage() for record in caplog.records)
 
 
-def test_a_process_that_thaws_in_time_goes_on(plain_predictor):
-    loop = Loop(plain_predictor, mode="process")
+def test_a_process_that_thaws_in_time_goes_on(plain_model):
+    loop = Loop(plain_model, mode="process")
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
         loop.wait_heard()
@@ -163,49 +160,23 @@ def test_the_process_ends_and_its_folder_goes_when_its_parent_is_killed():
     until(lambda: not Path(folder).exists(), "its folder to go")
 
 
-def test_a_block_at_a_service_goes_on_with_its_last_weights_and_comes_back(plain_predictor, tmp_path):
+def test_a_block_at_a_service_goes_on_with_its_last_weights_and_comes_back(plain_model, tmp_path):
     endpoint = f"ipc://{tmp_path}/socket"
-    loop = Loop(plain_predictor, endpoint=endpoint, host="bench-a")
+    loop = Loop(plain_model, endpoint=endpoint, host="bench-a")
     with running(loop.top):
         loop.selector.report(snr_db=12.0)
-        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)  # the offline ones, so far
-        with ThreadedService(plain_predictor, endpoint) as service:
+        until(lambda: loop.selector.block.status()["tuner"] == "away")
+        with ThreadedService(plain_model, endpoint) as service:
             loop.wait_heard()
             loop.send(ack=False, n=12)
             until(lambda: loop.send(ack=False)["version"] >= 12)
             assert service.count("feedbacks_total") >= 12
-        until(lambda: loop.selector.block.status()["mode"] == LAST_WEIGHTS)
+        until(lambda: loop.selector.block.status()["tuner"] == "away")
         assert loop.send(ack=True)["version"] >= 12
-        assert loop.selector.block.status()["tuner"] == "away"
-        assert loop.selector.block.status()["fallback_links"] == 0
-        with ThreadedService(plain_predictor, endpoint):  # with nothing learnt: it says so, and begins anew
+        with ThreadedService(plain_model, endpoint):  # with nothing learnt: it says so, and begins anew
             loop.wait_heard()
             until(lambda: loop.send(ack=False)["version"] < 12)
     assert loop.status()["service"] == "away: stopped"
-
-
-def test_last_weights_that_no_longer_fit_hand_their_link_to_olla_until_the_tuner_is_back(
-    plain_predictor, tmp_path
-):
-    endpoint = f"ipc://{tmp_path}/socket"
-    loop = Loop(plain_predictor, endpoint=endpoint)
-    with running(loop.top):
-        for link in (0, 1):
-            loop.selector.report(link=link, snr_db=12.0)
-        until(lambda: loop.selector.block.status()["tuner"] == "away")
-        blocks = 0
-        while loop.send(ack=False, link=0)["version"] >= 0:  # every block fails: the channel is another one
-            blocks += 1
-            assert blocks < 80
-            loop.selector.settle("feedback")
-        assert blocks > 3  # one accident proves nothing
-        assert loop.send(ack=True, link=1)["version"] == 0
-        status = loop.selector.block.status()
-        assert status["mode"] == "olla: the tuner is away and the last weights no longer fit"
-        assert status["fallback_links"] == 1
-        with ThreadedService(plain_predictor, endpoint):
-            loop.wait_heard()
-            assert loop.send(ack=True, link=0)["version"] >= 0
 
 
 @pytest.mark.parametrize(
@@ -215,24 +186,23 @@ def test_last_weights_that_no_longer_fit_hand_their_link_to_olla_until_the_tuner
         ({"mode": "process", "endpoint": "tcp://127.0.0.1:1"}, "give one of them"),
         ({"endpoint": "here"}, "endpoint = 'here'"),
         ({"endpoint": "tcp://127.0.0.1:1", "host": "a b"}, "host = 'a b'"),
-        ({"mode": "process", "rule": "magic"}, "rule = 'magic'"),
-        ({"mode": "process", "trigger": lighttune.core.trigger.TriggerPolicy()}, "leave them out"),
+        ({"mode": "process", "policy": TuningPolicy()}, "leave policy out"),
     ],
 )
-def test_a_bad_argument_is_named_with_its_remedy(plain_predictor, arguments, words):
+def test_a_bad_argument_is_named_with_its_remedy(plain_model, arguments, words):
     with pytest.raises(ValueError, match=words):
-        lighttune.tuner(plain_predictor, **arguments)
+        lighttune.tuner(plain_model, **arguments)
 
 
-def test_features_of_a_sample_reach_the_service_as_they_were(plain_predictor):
-    with ThreadedService(plain_predictor) as service:
-        bench = Bench(lighttune.tuner(plain_predictor, endpoint=service.endpoint), "model")
+def test_features_of_a_sample_reach_the_service_as_they_were(plain_model):
+    with ThreadedService(plain_model) as service:
+        bench = Bench(lighttune.tuner(plain_model, endpoint=service.endpoint), "model")
         taken = []
         learn = service.service.pool.tuner.learn_rows
         service.service.pool.tuner.learn_rows = lambda *args: taken.append(args) or learn(*args)
         with running(bench.top):
             until(lambda: bench.block.status()["service"] == "heard")
-            features = np.linspace(-3, 30, N_FEATURES)
+            features = np.linspace(-3, 1, N_FEATURES)
             bench.post(
                 "decision", message(seq=5, link=9, mcs=7, bler=0.1, features=floats(features), version=0)
             )

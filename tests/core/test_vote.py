@@ -72,7 +72,7 @@ def test_a_network_of_nonsense_loses_its_vote_and_the_link_goes_on(nonsense, rng
         link.feedback(decision.seq, ack)
     assert link.status().votes["network"] < 0.5
     assert carried / n > 0.93 * (link.model.gain * (1 - TABLE.bler(14.0))).max()
-    assert np.isfinite(link.snapshot()["hidden"]).all()
+    assert np.isfinite(link.snapshot()["link"]["hidden"]).all()
 
 
 def test_the_blers_of_the_network_rise_along_every_ladder_whatever_its_weights(rng):
@@ -106,10 +106,10 @@ def test_a_link_goes_on_where_its_snapshot_was_taken(rng):
         first.feedback(first.select().seq, bool(rng.random() < 0.8))
     second.restore(first.snapshot())
     for _ in range(50):
-        choices = {adapter.select(seq=500).mcs for adapter in (first, second)}
+        choices = {adapter.select(seq=200).mcs for adapter in (first, second)}
         assert len(choices) == 1
         for adapter in (first, second):
-            adapter.feedback(500, True)
+            adapter.feedback(200, True)
 
 
 @pytest.mark.parametrize("spoil", ["dtype", "nan", "negative", "vote"])
@@ -119,10 +119,10 @@ def test_a_snapshot_that_is_no_link_is_refused(spoil):
     if spoil == "dtype":
         record = record.view(np.uint8)
     elif spoil == "nan":
-        record["hidden"][0, 3] = np.nan
+        record["link"]["hidden"][0, 3] = np.nan
     elif spoil == "negative":
-        record["weights"][0, 0, 0, 0, 0] = -1.0
+        record["link"]["weights"][0, 0, 0, 0, 0] = -1.0
     else:
-        record["vote"] = 0.0
+        record["link"]["vote"] = 0.0
     with pytest.raises(ValueError, match="the link's state"):
         link.restore(record)

@@ -67,9 +67,9 @@ def receiver(keys):
 
 
 @pytest.fixture
-def service(keys, plain_predictor):
+def service(keys, plain_model):
     with ThreadedService(
-        plain_predictor, key=keys / "server.key_secret", allowed=keys / "list", max_hosts=6
+        plain_model, key=keys / "server.key_secret", allowed=keys / "list", max_hosts=6
     ) as made:
         yield made
 
@@ -119,14 +119,14 @@ def test_the_feedback_receiver_turns_away_and_counts(receiver, keys, dealer, cas
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_the_service_turns_away_and_counts(service, keys, plain_predictor, case):
+def test_the_service_turns_away_and_counts(service, keys, plain_model, case):
     names, cause = WRONG[case]
     wrong = names and client_keys(keys, *names)
-    with Host(plain_predictor, service.endpoint, "a", keys=wrong) as stranger:
+    with Host(plain_model, service.endpoint, "a", keys=wrong) as stranger:
         stranger.send([0])
         until(lambda: service.count("refused_total", reason="key"), "the refusal")
         assert service.service._gate.refused[cause]
-        friend = Host(plain_predictor, service.endpoint, "a", keys=client_keys(keys, "a"))
+        friend = Host(plain_model, service.endpoint, "a", keys=client_keys(keys, "a"))
         with friend.wait_heard():
             friend.send([1])
             until(lambda: friend.version(1) == 1, "the friend's model")
@@ -135,16 +135,18 @@ def test_the_service_turns_away_and_counts(service, keys, plain_predictor, case)
     assert service.count("feedbacks_total") == 1
 
 
-def test_a_tuner_block_learns_at_a_service_with_keys(service, keys, plain_predictor):
+def test_a_tuner_block_learns_at_a_service_with_keys(service, keys, plain_model):
     block = lighttune.tuner(
-        plain_predictor, endpoint=service.endpoint, key=str(keys / "b.key_secret"),
+        plain_model, endpoint=service.endpoint, key=str(keys / "b.key_secret"),
         server_key=str(keys / "server.key"),
     )  # fmt: skip
     bench = Bench(block, "model")
     with running(bench.top):
         until(lambda: block.status()["service"] == "heard", "the service")
         for seq in range(5):
-            bench.post("decision", message(link=7, seq=seq, mcs=10, version=0, features=floats([12.0] * 17)))
+            bench.post(
+                "decision", message(link=7, seq=seq, mcs=10, version=0, features=floats([0.0, 2.0, 1.0]))
+            )
             bench.post("feedback", message(link=7, seq=seq, ack=False))
         until(lambda: block.status()["state"].get("7", {}).get("version") == 5, "what was learnt")
     assert service.service.pool._row_of.keys() == {"b"}  # the host is called as its key
@@ -211,8 +213,8 @@ def test_a_key_speaks_for_its_own_links_only_at_the_feedback_receiver(receiver, 
     assert {link for link, *_ in receiver.verdicts} == {3, 65535}
 
 
-def test_a_key_speaks_for_its_own_links_only_at_the_service(service, keys, plain_predictor):
-    with Host(plain_predictor, service.endpoint, "a", keys=client_keys(keys, "a")).wait_heard() as host:
+def test_a_key_speaks_for_its_own_links_only_at_the_service(service, keys, plain_model):
+    with Host(plain_model, service.endpoint, "a", keys=client_keys(keys, "a")).wait_heard() as host:
         host.send([0, 4, 3, 5])
         until(lambda: host.client.taken == 4 and len(host.models) == 2, "both models")
     assert service.dropped("samples: link not allowed") == 2
@@ -220,16 +222,16 @@ def test_a_key_speaks_for_its_own_links_only_at_the_service(service, keys, plain
 
 
 @pytest.mark.parametrize(("key", "name"), [("a", "b"), ("b", "b.lab"), ("b", "b.lab.x"), ("a", "ab")])
-def test_a_key_has_its_own_names_only(service, keys, plain_predictor, key, name):
-    with Host(plain_predictor, service.endpoint, name, keys=client_keys(keys, key)) as host:
+def test_a_key_has_its_own_names_only(service, keys, plain_model, key, name):
+    with Host(plain_model, service.endpoint, name, keys=client_keys(keys, key)) as host:
         until(lambda: f"this key is called {key} here" in (host.client.away or ""), "the refusal")
     assert service.count("refused_total", reason="name") >= 1
-    with Host(plain_predictor, service.endpoint, f"{key}.2", keys=client_keys(keys, key)).wait_heard():
+    with Host(plain_model, service.endpoint, f"{key}.2", keys=client_keys(keys, key)).wait_heard():
         pass
 
 
-def test_who_connects_by_another_s_route_does_not_speak_for_it(service, keys, dealer, plain_predictor):
-    hello = wire.encode(wire.Hello.of(plain_predictor, "b", 1))
+def test_who_connects_by_another_s_route_does_not_speak_for_it(service, keys, dealer, plain_model):
+    hello = wire.encode(wire.Hello.of(plain_model, "b", 1))
     first = dealer(service.endpoint, client_keys(keys, "b"), b"route")
     first.send(hello)
     assert isinstance(wire.decode(first.recv()), wire.Welcome)
@@ -247,14 +249,14 @@ def test_who_connects_by_another_s_route_does_not_speak_for_it(service, keys, de
     assert service.count("feedbacks_total") == 0
 
 
-def test_one_key_s_many_names_leave_the_others_theirs(service, keys, plain_predictor):
+def test_one_key_s_many_names_leave_the_others_theirs(service, keys, plain_model):
     a, b = client_keys(keys, "a"), client_keys(keys, "b")
-    greedy = [Host(plain_predictor, service.endpoint, f"a.{n}", keys=a) for n in range(3)]
+    greedy = [Host(plain_model, service.endpoint, f"a.{n}", keys=a) for n in range(3)]
     for host in greedy[:2]:  # a third of 6
         host.wait_heard()
     with greedy[2]:
         until(lambda: "has its 2 hosts" in (greedy[2].client.away or ""), "the refusal")
-        with Host(plain_predictor, service.endpoint, "b", keys=b).wait_heard():
+        with Host(plain_model, service.endpoint, "b", keys=b).wait_heard():
             pass
     for host in greedy[:2]:
         host.client.stop()
@@ -262,14 +264,14 @@ def test_one_key_s_many_names_leave_the_others_theirs(service, keys, plain_predi
 
 
 @pytest.mark.parametrize("flood", ["hello", "nonsense", "samples"])
-def test_a_host_that_floods_the_service_starves_nobody(plain_predictor, flood):
-    hello = wire.encode(wire.Hello.of(plain_predictor, "flood", 1))
+def test_a_host_that_floods_the_service_starves_nobody(plain_model, flood):
+    hello = wire.encode(wire.Hello.of(plain_model, "flood", 1))
     frame, cause = {
         "hello": (hello, "hello: over its peer's rate"),
         "nonsense": (b"x" * 100, "wire: no magic"),
         "samples": (wire.encode(wire.Samples(samples([1] * 100))), "queue: overflow"),
     }[flood]
-    with ThreadedService(plain_predictor, queue_limit=100) as service, RawHost(service.endpoint) as raw:
+    with ThreadedService(plain_model, queue_limit=100) as service, RawHost(service.endpoint) as raw:
         raw.send(hello)
         raw.hear(wire.Welcome)
         end = threading.Event()
@@ -283,7 +285,7 @@ def test_a_host_that_floods_the_service_starves_nobody(plain_predictor, flood):
         thread.start()
         try:
             until(lambda: service.dropped(cause) > 100, "the flood")
-            with Host(plain_predictor, service.endpoint).wait_heard() as host:
+            with Host(plain_model, service.endpoint).wait_heard() as host:
                 for version in range(1, 6):
                     host.send([9])
                     until(lambda version=version: host.version(9) == version, "a model")
@@ -292,14 +294,14 @@ def test_a_host_that_floods_the_service_starves_nobody(plain_predictor, flood):
             thread.join(WAIT_S)
 
 
-def test_a_host_that_changes_its_name_does_no_harm(plain_predictor):
-    with ThreadedService(plain_predictor) as service, RawHost(service.endpoint) as raw:
+def test_a_host_that_changes_its_name_does_no_harm(plain_model):
+    with ThreadedService(plain_model) as service, RawHost(service.endpoint) as raw:
         for name in ("x", "y", "x", "z"):
-            raw.say(wire.Hello.of(plain_predictor, name, 1))
+            raw.say(wire.Hello.of(plain_model, name, 1))
             raw.hear(wire.Welcome)
         assert len(service.service.hosts) == 1
         with RawHost(service.endpoint) as other:
-            other.say(wire.Hello.of(plain_predictor, "x", 2))  # it is free
+            other.say(wire.Hello.of(plain_model, "x", 2))  # it is free
             other.hear(wire.Welcome)
 
 
@@ -311,10 +313,10 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("make", PLAIN, ids=["feedback_receiver", "feedback_sender", "tuner"])
-def test_plain_text_beyond_this_machine_needs_a_word(plain_predictor, make):
+def test_plain_text_beyond_this_machine_needs_a_word(plain_model, make):
     with pytest.raises(ValueError, match=r"plain text.*lighttune keys.*insecure=True"):
-        make(plain_predictor)
-    assert make(plain_predictor, insecure=True)
+        make(plain_model)
+    assert make(plain_model, insecure=True)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Weights change hands whole and with their own version, however often they do while decisions are made.
+"""Curves change hands whole and with their own version, however often they do while decisions are made.
 
-A rule whose step is always the same makes weights that their version alone determines: ``offline + version *
-step``. Whoever decides with a mixture of two versions, or with one version's weights under another's number,
-gives itself away in the BLER that it predicts.
+A tuner whose step is always the same makes curves that their version alone determines. Whoever decides with a
+mixture of two versions, or with one version's curves under another's number, gives itself away in the BLER
+that it predicts.
 """
 
 import sys
 import threading
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.baselines import Olla
-from gnuradio.lighttune.core.adapter import Selector
-from gnuradio.lighttune.core.guards import GuardPolicy
+from gnuradio.lighttune.core.link import Link
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.core.messages import Csi
-from gnuradio.lighttune.core.predictor import OFFSET
-from gnuradio.lighttune.core.rules import LocalHead
-from gnuradio.lighttune.core.trigger import TriggerPolicy
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.tuning import TuningPolicy
 
 from flowgraph import until
 from served import Host, ThreadedService
@@ -36,90 +31,89 @@ def threads_that_take_turns_often():
     sys.setswitchinterval(before)
 
 
-def step_of(predictor):
-    """-0.02 dB and 0.01 of every bias: 250 of them stay within the guards' bounds."""
-    step = predictor.weights(np.zeros(predictor.shape.n_weights))
-    step.flat[OFFSET] = -0.02
-    step.b[...] = 0.002
-    return step.flat
+def curves_of(model, version):
+    """0.02 dB more for every MCS and slopes by 0.3 % larger with every version."""
+    n_mcs = len(model.table)
+    return np.concatenate([np.full(n_mcs, 0.02), np.full(n_mcs, 0.003)]) * version
 
 
-@dataclass(frozen=True)
-class Steady(LocalHead):
-    step: np.ndarray = field(default=None, repr=False)
+class SteadyTuner(LinkTuner):
+    def learn_rows(self, rows, features, mcs, nack):
+        n_mcs = len(self.model.table)
+        for row in rows:
+            one = self._tuned[row]
+            one["updates"] += 1
+            curves = curves_of(self.model, one["updates"])
+            one["shift_db"][:n_mcs], one["log_slope"][:n_mcs] = curves[:n_mcs], curves[n_mcs:]
+        return np.ones(len(rows), bool)
 
-    def direction(self, predictor, weights, act, outcome):
-        return np.tile(self.step, (len(weights.flat), 1))
+
+def link_of(model):
+    link = Link(model)
+    link.report(Csi(12.0))
+    return link
 
 
-def check(predictor, decisions):
-    """Every decision's BLER is that of its version's weights; returns how many versions there were."""
-    step, known = step_of(predictor), {}
+def check(model, decisions):
+    """Every decision's BLER is that of its version's curves; returns how many versions there were."""
+    known = {}
     for decision in decisions:
         if decision.version not in known:
-            known[decision.version] = predictor.weights(predictor.offline + decision.version * step)
-        bler = predictor.bler(known[decision.version], decision.features)[decision.mcs]
+            link = link_of(model)
+            link.load(decision.version, curves_of(model, decision.version))
+            link.select()
+            known[decision.version] = link.bler()
+        bler = known[decision.version][decision.mcs]
         assert decision.bler == pytest.approx(bler, rel=2e-3), decision.version
     return len(known)
 
 
-def selector_of(predictor):
-    selector = Selector(predictor, Olla(predictor.table))
-    selector.report(Csi(12.0))
-    return selector
-
-
-def test_the_check_would_notice(plain_predictor):
-    step, selector = step_of(plain_predictor), selector_of(plain_predictor)
-    selector.load(3, plain_predictor.offline + 4 * step)
+def test_the_check_would_notice(plain_model):
+    link, n_mcs = link_of(plain_model), len(plain_model.table)
+    link.load(3, curves_of(plain_model, 4))
     with pytest.raises(AssertionError):
-        check(plain_predictor, [selector.select()])
-    torn = plain_predictor.offline + 200 * step
-    torn[OFFSET] = 0.0
-    selector.load(200, torn)
+        check(plain_model, [link.select()])
+    torn = curves_of(plain_model, 200)
+    torn[n_mcs:] = 0.0
+    link.load(200, torn)
     with pytest.raises(AssertionError):
-        check(plain_predictor, [selector.select()])
+        check(plain_model, [link.select()])
 
 
-def test_a_selector_that_is_loaded_from_another_thread_all_the_time_decides_on_whole_weights(
-    plain_predictor, rng
-):
-    step, selector = step_of(plain_predictor), selector_of(plain_predictor)
-    models = [(k, plain_predictor.offline + k * step) for k in range(VERSIONS)]
+def test_a_link_that_is_loaded_from_another_thread_all_the_time_decides_on_whole_curves(plain_model, rng):
+    link = link_of(plain_model)
+    models = [(k, curves_of(plain_model, k)) for k in range(VERSIONS)]
     end, loads = threading.Event(), 0
 
     def load():
         nonlocal loads
         while not end.is_set():
-            selector.load(*models[rng.integers(VERSIONS)])  # far apart: a mixture would show
+            link.load(*models[rng.integers(VERSIONS)])  # far apart: a mixture would show
             loads += 1
 
     loader = threading.Thread(target=load)
     loader.start()
-    decisions = [selector.select() for _ in range(4000)]
+    decisions = [link.select() for _ in range(4000)]
     while loads < 1000 or len({decision.version for decision in decisions}) < 50:
-        decisions.append(selector.select())
+        decisions.append(link.select())
     end.set()
     loader.join()
-    assert check(plain_predictor, decisions) >= 50
+    assert check(plain_model, decisions) >= 50
 
 
-def test_models_of_a_service_arrive_whole_and_are_decided_on_whole(plain_predictor):
-    rule, loose = Steady(step=step_of(plain_predictor)), GuardPolicy(margin=1e9)
-    tuner = Tuner(plain_predictor, rule, TriggerPolicy(always=True), loose, max_links=64)
-    selectors = {link: selector_of(plain_predictor) for link in range(8)}
-    with ThreadedService(plain_predictor, tuner=tuner) as service:
-        host = Host(plain_predictor, service.endpoint)
-        take, swaps, step = host.take, 0, step_of(plain_predictor)
+def test_models_of_a_service_arrive_whole_and_are_decided_on_whole(plain_model):
+    tuner = SteadyTuner(plain_model, TuningPolicy(always=True), max_links=64)
+    links = {number: link_of(plain_model) for number in range(8)}
+    with ThreadedService(plain_model, tuner=tuner) as service:
+        host = Host(plain_model, service.endpoint)
+        take, swaps = host.take, 0
 
         def load(models):
             nonlocal swaps
             take(models)
-            for link, version, healthy, weights in zip(
-                models.links, models.versions, models.healthy, models.weights, strict=True
-            ):
-                assert weights == pytest.approx(plain_predictor.offline + version * step, abs=1e-4)
-                selectors[int(link)].load(int(version), weights, bool(healthy))
+            for number, version, weights in zip(models.links, models.versions, models.weights, strict=True):
+                assert weights == pytest.approx(curves_of(plain_model, int(version)), abs=1e-4)
+                links[int(number)].load(int(version), weights)
                 swaps += 1
 
         host.client._on_models = load
@@ -129,10 +123,10 @@ def test_models_of_a_service_arrive_whole_and_are_decided_on_whole(plain_predict
                 host.send(range(8))
                 if version % 10 == 9:  # a swap at least every so often
                     until(lambda version=version: host.version(0) >= version)
-                decisions += [selector.select() for selector in selectors.values()]
-            while min(selector.version for selector in selectors.values()) < VERSIONS:
-                decisions += [selector.select() for selector in selectors.values()]
+                decisions += [link.select() for link in links.values()]
+            while min(link.version for link in links.values()) < VERSIONS:
+                decisions += [link.select() for link in links.values()]
                 assert len(decisions) < 10**6
             until(lambda: host.client.under_way == 0)
     assert swaps > 100
-    assert check(plain_predictor, decisions) > 10
+    assert check(plain_model, decisions) > 10

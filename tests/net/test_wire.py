@@ -6,13 +6,14 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core import network
+from gnuradio.lighttune.core.link_files import fingerprint, load_model, save_model
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.net import wire
 from hypothesis import given
 from hypothesis import strategies as st
-
-from helpers import make_predictor
 
 CREDIT = wire.encode(wire.Credit(7))
 
@@ -33,21 +34,19 @@ def some_samples(rng, n=5):
     return records
 
 
-def test_every_message_comes_back_as_it_was(rng, plain_predictor):
+def test_every_message_comes_back_as_it_was(rng, plain_model):
     records = some_samples(rng)
     back = wire.decode(wire.encode(wire.Samples(records)))
     assert np.array_equal(back.records, records)
-    hello = wire.Hello.of(plain_predictor, "bench-a.lab", 2**64 - 1)
+    hello = wire.Hello.of(plain_model, "bench-a.lab", 2**64 - 1)
     messages = [hello, wire.Heartbeat(), wire.Bye(), wire.Welcome(4096), wire.Credit(2**63)]
     messages.append(wire.Refused(wire.Refusal.MODEL, "fingerprint 0a there, 0b here: Ümlaut"))
     for message in messages:
         assert wire.decode(wire.encode(message)) == message
     weights = rng.standard_normal((3, 11)).astype(np.float32)
-    models = wire.Models(
-        np.array([0, 7, 65535]), np.array([0, 1, 2**32 - 1]), np.array([True, False, True]), weights
-    )
+    models = wire.Models(np.array([0, 7, 65535]), np.array([0, 1, 2**32 - 1]), weights)
     back = wire.decode(wire.encode(models))
-    for name in ("links", "versions", "healthy", "weights"):
+    for name in ("links", "versions", "weights"):
         assert np.array_equal(getattr(back, name), getattr(models, name))
 
 
@@ -59,9 +58,9 @@ def test_the_bytes_are_those_of_the_documented_layout(rng):
     body = struct.pack(
         f"<HBBI{N_FEATURES}f", records["link"][0], records["mcs"][0], 1, 2**32 - 1, *range(N_FEATURES)
     )
-    assert frame == b"LTun" + struct.pack("<HHII", 1, 2, 1, N_FEATURES) + body
-    models = wire.Models(np.array([9]), np.array([3]), np.array([True]), np.full((1, 2), 0.5, np.float32))
-    assert wire.encode(models) == b"LTun" + struct.pack("<HHIIHBBIff", 1, 6, 1, 2, 9, 1, 0, 3, 0.5, 0.5)
+    assert frame == b"LTun" + struct.pack("<HHII", 2, 2, 1, N_FEATURES) + body
+    models = wire.Models(np.array([9]), np.array([3]), np.full((1, 2), 0.5, np.float32))
+    assert wire.encode(models) == b"LTun" + struct.pack("<HHIIHHIff", 2, 6, 1, 2, 9, 0, 3, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_the_bytes_are_those_of_the_documented_layout(rng):
         (CREDIT[:15], "shorter than a header"),
         (b"x" * (wire.MAX_FRAME + 1), "too long"),
         (b"X" + CREDIT[1:], "no magic"),
-        (header(7, schema=2) + CREDIT[16:], "another schema"),
+        (header(7, schema=1) + CREDIT[16:], "another schema"),
         (header(0), "unknown kind"),
         (header(99), "unknown kind"),
         (CREDIT + b"\0", "of wrong length"),
@@ -108,28 +107,28 @@ def test_no_bytes_raise_anything_else(frame):
 
 def test_a_message_that_is_too_long_is_not_sent():
     with pytest.raises(ValueError, match="send at most"):
-        wire.encode(wire.Samples(np.zeros(100_000, wire.SAMPLE)))
+        wire.encode(wire.Samples(np.zeros(300_000, wire.SAMPLE)))
 
 
-def test_a_fingerprint_tells_models_apart_and_knows_one_that_went_through_a_file(tmp_path, plain_predictor):
-    from gnuradio.lighttune.core.checkpoint import fingerprint, load_predictor, save_predictor
+def test_a_fingerprint_tells_models_apart_and_knows_one_that_went_through_a_file(tmp_path, plain_model):
+    for model in (plain_model, load_model("amc")):
+        save_model(model, tmp_path / "model")
+        assert fingerprint(load_model(tmp_path / "model")) == fingerprint(model)
+    amc = load_model("amc")
+    assert len({fingerprint(plain_model), fingerprint(amc), fingerprint(LinkModel(amc.table))}) == 3
 
-    save_predictor(plain_predictor, tmp_path / "model")
-    assert fingerprint(load_predictor(tmp_path / "model")) == fingerprint(plain_predictor)
-    other = make_predictor(McsTable.nr_pdsch(1), np.random.default_rng(2))
-    assert fingerprint(other) != fingerprint(plain_predictor)
 
-
-def test_the_difference_between_two_models_is_named(plain_predictor):
-    mine = wire.Hello.of(plain_predictor, "a")
-    assert mine.difference(wire.Hello.of(plain_predictor, "b", 7)) is None
-    table = make_predictor(McsTable.nr_pdsch(2), np.random.default_rng(1))
+def test_the_difference_between_two_models_is_named(plain_model):
+    mine = wire.Hello.of(plain_model, "a")
+    assert mine.difference(wire.Hello.of(plain_model, "b", 7)) is None
+    table = LinkModel(McsTable.nr_pdsch(2))
     assert mine.difference(wire.Hello.of(table, "a")) == "MCS table: 'nr-pdsch-2' there, 'nr-pdsch-1' here"
-    retrained = make_predictor(McsTable.nr_pdsch(1), np.random.default_rng(2))
+    weights = np.ones(network.size(len(plain_model.table.orders)), np.float32)
+    retrained = LinkModel(plain_model.table, weights)
     assert mine.difference(wire.Hello.of(retrained, "a")).startswith("model: fingerprint")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "ä", "a" * 65, "a/b"])
-def test_a_host_name_that_the_wire_does_not_carry_is_named(plain_predictor, name):
+def test_a_host_name_that_the_wire_does_not_carry_is_named(plain_model, name):
     with pytest.raises(ValueError, match="host = "):
-        wire.Hello.of(plain_predictor, name)
+        wire.Hello.of(plain_model, name)

@@ -26,12 +26,12 @@ class mcs_selector(SelectorBlock):
     """Chooses the MCS of every PDU, from whatever the link tells: reports, ACKs and NACKs, or these alone.
 
     ``csi`` need not be connected: without reports the link adapts from its ACKs and NACKs. A tuner's curves
-    are taken as they come; those that are not finite or out of bounds are refused, and those that predict
-    worse than the model's are dropped. Without a tuner, and while one is away, the link goes on as it is.
+    are taken as they come, unless they are not finite or out of bounds. Without a tuner, and while one is
+    away, the link goes on as it is.
 
     Args:
-        model: name of a shipped model (``"amc"``), path of a model file, or a `LinkModel`. Empty: the one that
-            ships for ``table``, or the beliefs alone, which need no training.
+        model: name of a shipped model (``"amc"``), path of a model file, or a `LinkModel`. Empty: the one
+            that ships for ``table``, or the beliefs alone, which need no training.
         objective: ``"goodput"`` maximises it; ``"target"`` does so while the share of first transmissions
             that fail stays at ``bler_target`` or below in the long run; see `SelectionPolicy`.
         bler_target: inside (0, 1): of the objective ``"target"``.
@@ -113,7 +113,6 @@ class mcs_selector(SelectorBlock):
         return {
             **super().details(),
             "tuner": tuner,
-            "rollbacks": sum(adapter.rollbacks for _, adapter in links),
             "beliefs": {
                 str(link): dict(_told(adapter.status())) for link, adapter in links[:_LINKS_IN_STATUS]
             },

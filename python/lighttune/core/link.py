@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,12 +17,25 @@ from .mcs import McsTable
 from .messages import MAX_SEQ, Csi, Decision, age_blocks, check_seq
 from .network import report
 from .pending import PendingBlocks
-from .record import BLIND, EXPERTS, FEATURES, LINK, MCS, N_EXPERTS, NET, TOLD
+from .record import BLIND, EXPERTS, FEATURES, LINK, MCS, N_EXPERTS, N_STEPS, NET, STEP_DB, TOLD
 from .selection import SelectionPolicy
-from .tuning import ARRIVES, LOGIT, PER_DB
+from .tuning import TUNED
 
-_BROKEN = 0.05  # posterior from which an MCS is called broken: 25 times the prior, and hardly sent
+_BROKEN = 0.2  # posterior from which an MCS is called broken: 100 times the prior, and hardly sent
+_MOST_SAID = 3  # MCS that are named one by one
 _TOLD_OFF_DB = 1.0  # an offset of less is not worth a word, and a threshold's neither
+
+
+SNAPSHOT = np.dtype([("link", LINK), ("tuned", TUNED)])
+"""All that a link has learnt, and its curves."""
+
+
+class _Curves(NamedTuple):
+    """That decide: whoever loads others swaps one reference."""
+
+    version: int
+    curves: np.ndarray | None  # of the tuner; None for the model's own
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -32,8 +46,9 @@ class LinkStatus:
         expert: whose predictions weigh most: ``"network"``, ``"reports"`` or ``"acks"``.
         votes: weight of each expert, adding to 1.
         sinr_db: SINR that the beliefs hold to be there now, in dB.
-        offset_db: SINR less what was reported, in dB; None where no report ever came.
-        width_db: standard deviation of that, in dB.
+        offset_db: SINR less what was reported, in dB: the median; None where no report ever came.
+        offset_range_db: between which that is with a probability of 80 %; None where no report ever came.
+        width_db: standard deviation of the SINR, in dB.
         loss: share of packets that are lost at every MCS.
         broken: MCS that do not decode.
         shift_db: what the tuner added to each MCS's threshold, in dB.
@@ -43,6 +58,7 @@ class LinkStatus:
     votes: dict[str, float]
     sinr_db: float
     offset_db: float | None
+    offset_range_db: tuple[float, float] | None
     width_db: float
     loss: float
     broken: tuple[int, ...]
@@ -51,16 +67,20 @@ class LinkStatus:
     def sentences(self) -> list[str]:
         """What is out of the ordinary, in words; empty where nothing is."""
         said = []
-        if self.offset_db is not None and abs(self.offset_db) > max(_TOLD_OFF_DB, 2.0 * self.width_db):
+        low, high = self.offset_range_db or (0.0, 0.0)
+        if self.offset_db is not None and (low > _TOLD_OFF_DB or high < -_TOLD_OFF_DB):
             which = "high" if self.offset_db < 0 else "low"
             said.append(f"reports are {abs(self.offset_db):.1f} dB too {which}")
         if self.loss >= 0.03:
             said.append(f"{100 * self.loss:.0f} % of packets are lost at every MCS")
         said += [f"MCS {mcs} does not decode" for mcs in self.broken]
-        for mcs, shift_db in enumerate(self.shift_db):
-            if abs(shift_db) > _TOLD_OFF_DB:
-                which = "more" if shift_db > 0 else "less"
-                said.append(f"MCS {mcs} needs {abs(shift_db):.1f} dB {which} than its curve says")
+        off = {mcs: shift_db for mcs, shift_db in enumerate(self.shift_db) if abs(shift_db) > _TOLD_OFF_DB}
+        if len(off) > _MOST_SAID:
+            said.append(f"the curves of {len(off)} MCS are off by up to {max(map(abs, off.values())):.1f} dB")
+            off.clear()
+        for mcs, shift_db in off.items():
+            which = "more" if shift_db > 0 else "less"
+            said.append(f"MCS {mcs} needs {abs(shift_db):.1f} dB {which} than its curve says")
         return said
 
 
@@ -79,10 +99,6 @@ class Link:
         links, row: where the link's record is kept, begun; None for one of its own.
         tuner: is told every outcome, and its curves are taken at once; None where a tuner elsewhere sends
             them, or there is none.
-
-    Attributes:
-        version: of the curves that decide; 0 for the model's.
-        rollbacks: how many times the tuner's curves were dropped: the model's would have predicted better.
 
     Raises:
         ValueError: ``pending_limit`` is below 1.
@@ -104,17 +120,19 @@ class Link:
         tuner: LinkTuner | None = None,
     ) -> None:
         self.model = model
-        self.version = self.rollbacks = 0
         self.pending: PendingBlocks[np.ndarray] = PendingBlocks(pending_limit)
         self._links = model.links(1) if links is None else links
         self._row = row
         self._work = np.zeros((N_EXPERTS + 1, len(model.table)))
         self._tuner = tuner
-        self._rows = model.rows
-        self._curves: np.ndarray | None = None  # that the tuner sent
-        self._harm, self._rest = 0.0, 0
+        self._tuned = _Curves(0, None, model.rows)
         self._next_seq = 0
         self._measured_at: int | None = None
+
+    @property
+    def version(self) -> int:
+        """Of the curves that decide; 0 for the model's."""
+        return self._tuned.version
 
     @property
     def table(self) -> McsTable:
@@ -134,19 +152,16 @@ class Link:
             curves: as `LinkTuner.curves`, ``(2 n_mcs,)``.
 
         Returns:
-            Why they are not taken: not finite, out of bounds, or the last ones did harm; else None.
+            Why they are not taken: not finite, or out of bounds; else None.
 
         Raises:
             ValueError: wrong shape.
         """
         refused = check_curves(curves, len(self.table))
-        if refused is None and self._rest > 0:
-            refused = "the last curves did harm"
         if refused is None:
-            self._curves = np.asarray(curves, float)
-            self._rows = self.model.rows.copy()
-            tuning.retable(self._curves, self.model.rows, self._rows)
-            self.version = version
+            flat, rows = np.asarray(curves, float), self.model.rows.copy()
+            tuning.retable(flat, self.model.rows, rows)
+            self._tuned = _Curves(version, flat, rows)
         return refused
 
     def select(self, bits: int | None = None, seq: int | None = None, mcs: int | None = None) -> Decision:
@@ -165,15 +180,15 @@ class Link:
         self._next_seq = (seq + 1) & MAX_SEQ
         if mcs is not None and not 0 <= mcs < len(self.table):
             raise ValueError(f"mcs = {mcs!r}: give 0 to {len(self.table) - 1}")
-        length, gain = self.model.lengths.of(bits)
+        tuned, (length, gain) = self._tuned, self.model.lengths.of(bits)
         mcs = link_kernel.select(
-            self._links, self._row, self._rows, self.model.policy, self.model.net, gain, self._age(seq),
+            self._links, self._row, tuned.rows, self.model.policy, self.model.net, gain, self._age(seq),
             length, -1 if mcs is None else mcs, self._work,
         )  # fmt: skip
         sent = self._links["sent"][self._row].copy()
         self.pending.add(seq, sent)
         probe = bool(self._links["probe"][self._row])
-        return Decision(seq, mcs, self._work.item(N_EXPERTS, mcs), sent[FEATURES:], self.version, probe)
+        return Decision(seq, mcs, self._work.item(N_EXPERTS, mcs), sent[FEATURES:], tuned.version, probe)
 
     def feedback(self, seq: int, ack: bool, attempt: int = 0) -> bool:
         """Take the outcome of block ``seq``; False if it is not pending (unknown, duplicate, late).
@@ -186,24 +201,12 @@ class Link:
             return attempt > 0
         ack = ack and attempt == 0
         model, age, nack = self.model, self._age(self._next_seq), 0.0 if ack else 1.0
-        link_kernel.outcome(self._links, self._row, self._rows, model.policy, model.net, sent, nack, age)
-        self._doubt(sent, nack)
+        link_kernel.outcome(
+            self._links, self._row, self._tuned.rows, model.policy, model.net, sent, nack, age
+        )
         if self._tuner is not None and self._tuner.learn(0, sent[FEATURES:], int(sent[MCS]), ack)[0]:
             self.load(*self._tuner.model_of(0))
         return True
-
-    def _doubt(self, sent: np.ndarray, nack: float) -> None:
-        """Drop the tuner's curves where the model's are better."""
-        self._rest = max(self._rest - 1, 0)
-        if self._curves is None:
-            return
-        logit, per_db, arrives = (float(sent[FEATURES + i]) for i in (LOGIT, PER_DB, ARRIVES))
-        shift_db = float(self._curves[int(sent[MCS])])
-        self._harm = tuning.harm(self._harm, shift_db, logit, per_db, arrives, nack)
-        if self._harm > tuning.MOST_HARM:
-            self._rows, self._curves, self.version = self.model.rows, None, 0
-            self._harm, self._rest = 0.0, tuning.REST
-            self.rollbacks += 1
 
     def bler(self) -> np.ndarray:
         """BLER of every MCS as it was predicted for the last block, ``(n_mcs,)``."""
@@ -211,7 +214,7 @@ class Link:
 
     def status(self) -> LinkStatus:
         """What the link believes at the moment."""
-        link = self._links[self._row]
+        link, curves = self._links[self._row], self._tuned.curves
         reported = bool(link["seen"] > 0)
         votes = np.where([reported, True, True], link["vote"], 0.0)
         total = float(votes.sum()) or 1.0
@@ -224,26 +227,49 @@ class Link:
             expert=EXPERTS[int(votes.argmax())],
             votes={name: float(vote) / total for name, vote in zip(EXPERTS, votes, strict=True)},
             sinr_db=origin + centre,
-            offset_db=float(link["centre_db"][TOLD]) if reported else None,
+            offset_db=self._offset_db(0.5) if reported else None,
+            offset_range_db=(self._offset_db(0.1), self._offset_db(0.9)) if reported else None,
             width_db=float(link["width_db"][which]),
             loss=float(link["loss"][which]),
             broken=tuple(int(mcs) for mcs in broken),
-            shift_db=() if self._curves is None else tuple(self._curves[: len(self.table)].tolist()),
+            shift_db=() if curves is None else tuple(curves[: len(self.table)].tolist()),
         )
 
+    def _offset_db(self, share: float) -> float:
+        """Of the belief about what the reports are off by, the offset below which that share lies."""
+        below = self._links["weights"][self._row, TOLD].sum(axis=(0, 1)).cumsum()
+        place = int(np.searchsorted(below, share * below[-1]))
+        return (place - N_STEPS // 2) * float(self.model.policy[STEP_DB])
+
     def snapshot(self) -> np.ndarray:
-        """All that the link has learnt, as a copy: one record of `record.LINK`, ``(1,)``. The blocks that
-        wait for feedback are not in it."""
-        return self._links[self._row : self._row + 1].copy()
+        """All that the link has learnt, as a copy: one `SNAPSHOT`, ``(1,)``. The blocks that wait for
+        feedback are not in it."""
+        record = np.zeros(1, SNAPSHOT)
+        record["link"] = self._links[self._row]
+        if self._tuner is not None:
+            record["tuned"] = self._tuner.snapshot([0])
+        elif self._tuned.curves is not None:
+            n_mcs = len(self.table)
+            record["tuned"]["shift_db"][0, :n_mcs] = self._tuned.curves[:n_mcs]
+            record["tuned"]["log_slope"][0, :n_mcs] = self._tuned.curves[n_mcs:]
+            record["tuned"]["updates"] = self.version
+        return record
 
     def restore(self, record: np.ndarray) -> None:
         """Go on from where `snapshot` was taken.
 
         Raises:
-            ValueError: it is of another type than `record.LINK`, or a number in it is out of range.
+            ValueError: it is of another type than `SNAPSHOT`, or a number in it is out of range.
         """
         check_record(record)
-        self._links[self._row] = record[0]
+        tuned, n_mcs = record["tuned"], len(self.table)
+        if self._tuner is not None:
+            self._tuner.restore([0], tuned.astype(self._tuner.record))
+        curves = np.concatenate([tuned["shift_db"][0, :n_mcs], tuned["log_slope"][0, :n_mcs]])
+        refused = self.load(int(tuned["updates"][0]), curves)
+        if refused is not None:
+            raise ValueError(f"the link's state: {refused}")
+        self._links[self._row] = record["link"][0]
 
     def _age(self, seq: int) -> float:
         return 1.0 if self._measured_at is None else float(age_blocks(seq, self._measured_at))
@@ -253,14 +279,14 @@ def check_record(record: np.ndarray) -> None:
     """Refuse a snapshot that would not be a link.
 
     Raises:
-        ValueError: it is of another type than `record.LINK`, or a number in it is out of range.
+        ValueError: it is of another type than `SNAPSHOT`, or a number in it is out of range.
     """
-    if not isinstance(record, np.ndarray) or record.dtype != LINK or record.shape != (1,):
+    if not isinstance(record, np.ndarray) or record.dtype != SNAPSHOT or record.shape != (1,):
         raise ValueError("the link's state is not of this version's kind")
+    one = record["link"][0]
     for name in LINK.names or ():
-        if not np.isfinite(record[name]).all() and name != "sent":
+        if not np.isfinite(one[name]).all() and name != "sent":
             raise ValueError(f"the link's state is not finite: {name}")
-    one = record[0]
     inside = (
         (one["weights"] >= 0).all() and (one["vote"] >= 0).all() and 0 < one["vote"].sum() < 2
         and (one["arrives"] >= 0).all() and (one["above"] >= 0).all()

@@ -63,8 +63,8 @@ def find_model(model: str | os.PathLike | LinkModel, table: str | McsTable = "")
     Args:
         model: name of a shipped model, path of a model file, or a `LinkModel`. Empty: the one that ships for
             ``table``, or else none: the beliefs alone decide, from the first block on.
-        table: the PHY's MCS table (`McsTable`, or a name for `McsTable.named`); it must be the model's. Empty:
-            the model's own.
+        table: the PHY's MCS table (`McsTable`, or a name for `McsTable.named`); it must be the model's.
+            Empty: the model's own.
 
     Raises:
         FileNotFoundError, ValueError: there is no such model or table, both are empty, or the model is of
@@ -84,8 +84,8 @@ def find_model(model: str | os.PathLike | LinkModel, table: str | McsTable = "")
         found = model
     if found.table != known:
         raise ValueError(
-            f"the model is of MCS table {found.table.name!r}, the link uses {known.name!r}: leave the model empty,"
-            " or train one with `lighttune train --network`"
+            f"the model is of MCS table {found.table.name!r}, the link uses {known.name!r}:"
+            " leave the model empty, or train one with `lighttune train`"
         )
     return found
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 r"""The tuner, compiled: what a PHY's curves have wrong, learnt from ACK and NACK by forward passes alone.
 
-What moves is a threshold (dB) and the logarithm of a slope for each MCS. With ``n`` the outcome (1 for NACK),
-``a`` the share of blocks that a high SINR would let through, ``z`` the logit on the MCS's waterfall, and ``k``
-its growth per dB of threshold,
+What moves is a threshold (dB) and the logarithm of a slope for each MCS. With ``n`` the outcome (1 for
+NACK), ``a`` the share of blocks that a high SINR would let through, ``z`` the logit on the MCS's waterfall,
+and ``k`` its growth per dB of threshold,
 
-    p = 1 - a + a sigmoid(z)       g = a sigmoid'(z)       e = (n - p) g / (p (1 - p))       i = g^2 / (p (1 - p))
+    p = 1 - a + a sigmoid(z)    g = a sigmoid'(z)    e = (n - p) g / (p (1 - p))    i = g^2 / (p (1 - p))
 
-``z`` is linear in the threshold (and to first order in the logarithm of the slope, with the factor ``-z``), so
-at ``a = 1`` the log loss is convex in what moves, and its gradient has a closed form: no derivative passes
+``z`` is linear in the threshold (and to first order in the logarithm of the slope, with the factor ``-z``),
+so at ``a = 1`` the log loss is convex in what moves, and its gradient has a closed form: no derivative passes
 through the network or the belief. The step is Newton's, in the diagonal:
 
     precision += i k^2        threshold += e k / precision
@@ -43,9 +43,6 @@ SHIFT_DB = 1.5
 MOST_HOLDS = 16
 MAX_SHIFT_DB, MAX_LOG_SLOPE = 8.0, 1.4
 """What is tuned stays within these magnitudes."""
-MOST_HARM, REST = 6.0, 300
-"""Evidence in nats at which a link goes back to the curves as they were, and outcomes for which it takes no
-others then."""
 
 LOGIT, PER_DB, ARRIVES = range(3)
 """What a tuner learns from, besides the MCS and its outcome: ``z``, ``k`` and ``a`` at the decision."""
@@ -207,18 +204,6 @@ def learn(
             one.log_slope[mcs] = min(max(moved, -MAX_LOG_SLOPE), MAX_LOG_SLOPE)
     one.updates += 1
     return True
-
-
-@_compiled(
-    numba.float64(
-        numba.float64, numba.float64, numba.float64, numba.float64, numba.float64, numba.float64
-    )
-)  # fmt: skip
-def harm(evidence: float, shift_db: float, logit: float, per_db: float, arrives: float, nack: float) -> float:
-    """Page's sum of the evidence that the curves as they were would predict better than the tuned ones, whose
-    threshold for the MCS that was sent is ``shift_db`` higher."""
-    gain = _log_likelihood(logit - per_db * shift_db, arrives, nack) - _log_likelihood(logit, arrives, nack)
-    return max(evidence + min(max(gain, -_LARGEST_LOSS), _LARGEST_GAIN), 0.0)
 
 
 @_compiled(numba.void(TUNEDS, numba.int64, VECTOR))

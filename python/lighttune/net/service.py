@@ -135,7 +135,7 @@ class Service:
         if watch_fd is not None:
             self._poller.register(watch_fd, zmq.POLLIN)
         self.orphaned = False
-        about = {"model": model.table, "fingerprint": model.fingerprint.hex(), "rule": tuner.rule.name}
+        about = {"model": model.table, "fingerprint": model.fingerprint.hex()}
         say(logging.INFO, "listening", endpoint=self.endpoint, max_links=tuner.max_links, **about)
 
     def stop(self) -> None:
