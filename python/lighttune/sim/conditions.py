@@ -27,7 +27,11 @@ class Population:
             wideband SINR in NR: a block's effective SINR falls short of it, by more for low orders and fast
             fades.
         clean_share: share of links whose reports are neither noisy nor rounded, whatever the conditions say.
-        threshold_jitter_db: standard deviation of each link's MCS thresholds around the table's.
+        threshold_jitter_db: standard deviation of each link's MCS thresholds around the PHY's.
+        threshold_error_db: standard deviation of the PHY's thresholds around the table's, for all links alike.
+        slope_error: the PHY's slopes over the table's, log-uniform, for all links alike.
+        formula: the PHY's thresholds are capacity's at its spectral efficiency plus 1 dB, whatever the table
+            says: a table whose curves nobody measured is as far off.
     """
 
     snr_margin_db: Range = (2.0, 3.0)
@@ -39,6 +43,9 @@ class Population:
     report_beta: Range = (100.0, 4000.0)
     clean_share: float = 0.0
     threshold_jitter_db: float = 0.2
+    threshold_error_db: float = 0.0
+    slope_error: Range = (1.0, 1.0)
+    formula: bool = False
 
 
 @dataclass(frozen=True)

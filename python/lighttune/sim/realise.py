@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..core.mcs import McsTable, sigmoid
+from ..core.mcs import McsTable, sigmoid, snr_at_capacity_db
 from ..core.messages import SNR_RANGE_DB
 from .conditions import Population, Range, Recipe
 from .fading import Scattering, draw_scattering, effective_snr_db, power_gains
@@ -44,7 +44,7 @@ class World:
     A block sent at MCS ``m`` in slot ``t`` of link ``i`` fails with probability
 
         BLER = floor[t] + (1 - floor[t]) sigmoid(z),
-        z = (threshold_db[i, m] - effective SINR at m) / (slope[m] slope_factor[t])
+        z = (threshold_db[i, m] - effective SINR at m) / (slope_db[m] slope_factor[t])
 
     (plus the table's logit of the block's length)
 
@@ -62,6 +62,7 @@ class World:
             negative where that was before the run.
         draws: uniform over [0, 1), ``(n_links, n_slots)``, float32.
         threshold_db: true thresholds, ``(n_links, n_mcs)``.
+        slope_db: true slopes, ``(n_mcs,)``.
         slope_factor, floor: of each slot, ``(n_slots,)``.
         shifts: slots at which the conditions change.
     """
@@ -73,6 +74,7 @@ class World:
     measured_at: np.ndarray
     draws: np.ndarray
     threshold_db: np.ndarray
+    slope_db: np.ndarray
     slope_factor: np.ndarray
     floor: np.ndarray
     shifts: tuple[int, ...]
@@ -138,7 +140,7 @@ class World:
         floor: np.ndarray | float,
         bits: int | None,
     ) -> np.ndarray:
-        logit = short_db / (self.table.slope[mcs] * factor) + self.table.length_logit(bits)
+        logit = short_db / (self.slope_db[mcs] * factor) + self.table.length_logit(bits)
         return floor + (1.0 - floor) * sigmoid(logit)
 
 
@@ -187,9 +189,10 @@ def realise(name: str, recipe: Recipe, table: McsTable, seed: int, n_links: int,
         if not 1 <= low <= high <= PREROLL:
             raise ValueError(f"report_delay_slots = {(low, high)}: give 1 <= lowest <= highest <= {PREROLL}")
     # One stream for each purpose: a world's report noise does not depend on whether it has bursts.
-    population_rng, scattering_rng, position_rng, report_rng, burst_rng, draw_rng = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)
+    population_rng, scattering_rng, position_rng, report_rng, burst_rng, draw_rng, curve_rng = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(7)
     )
+    threshold_db, slope_db = _curves(curve_rng, recipe.population, table)
     starts = [round(share * n_slots) for share, _ in recipe.stretches]
     lengths = np.diff([*starts, n_slots])
     lengths[0] += PREROLL
@@ -212,7 +215,8 @@ def realise(name: str, recipe: Recipe, table: McsTable, seed: int, n_links: int,
         reported_db=np.take_along_axis(measured, measured_at + PREROLL, axis=1),
         measured_at=measured_at,
         draws=draw_rng.random((n_links, n_slots), np.float32),
-        threshold_db=links.threshold_db,
+        threshold_db=links.threshold_db + (threshold_db - table.threshold),
+        slope_db=slope_db,
         slope_factor=slots.constant("slope_factor")[PREROLL:],
         floor=slots.constant("floor")[PREROLL:],
         shifts=tuple(starts[1:]),
@@ -254,6 +258,18 @@ def _draw_links(
         threshold_db=table.threshold + population.threshold_jitter_db * rng.standard_normal((n, len(table))),
         clean=rng.random(n) < population.clean_share,
     )
+
+
+def _curves(
+    rng: np.random.Generator, population: Population, table: McsTable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Thresholds and slopes of the PHY, ``(n_mcs,)`` each."""
+    threshold_db = table.threshold
+    if population.formula:
+        pairs = zip(table.modulation_order, table.spectral_efficiency, strict=True)
+        threshold_db = np.array([snr_at_capacity_db(order, rate) + 1.0 for order, rate in pairs])
+    error = population.threshold_error_db * rng.standard_normal(len(table))
+    return threshold_db + error, table.slope * _log_uniform(rng, population.slope_error, len(table))
 
 
 def _log_uniform(rng: np.random.Generator, bounds: Range, n: int) -> np.ndarray:

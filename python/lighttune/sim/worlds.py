@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..core.mcs import McsTable
-from .conditions import Conditions, Recipe
+from .conditions import Conditions, Population, Recipe
 from .realise import World, realise
 
 _PLAIN = Conditions()
@@ -41,8 +41,13 @@ WORLDS: dict[str, Recipe] = {
             (0.75, replace(_IMPAIRED, report_bias_db=3.0, burst_inr_db=5.0)),
         )
     ),
+    "wrong_curves": Recipe(((0.0, _PLAIN),), Population(threshold_error_db=1.5, slope_error=(0.5, 2.0))),
+    "formula_curves": Recipe(((0.0, _PLAIN),), Population(formula=True)),
 }
-"""The worlds by name. In each but the first, something shifts in mid-run."""
+"""The worlds by name. In the first nothing changes; in the last two the PHY's curves are not the table's, for
+all links alike and for good; in each of the others something shifts in mid-run."""
+SHIFTED = tuple(name for name in WORLDS if name not in ("nominal", "wrong_curves", "formula_curves"))
+"""The worlds in which something shifts in mid-run."""
 
 
 def make_world(name: str, table: McsTable, seed: int, n_links: int = 100, n_slots: int = 10_000) -> World:
