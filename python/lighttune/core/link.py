@@ -47,9 +47,10 @@ class LinkStatus:
         votes: weight of each expert, adding to 1.
         sinr_db: SINR that the beliefs hold to be there now, in dB.
         offset_db: SINR less what was reported, in dB: the median; None where no report ever came.
-        offset_range_db: between which that is with a probability of 80 %; None where no report ever came.
+        offset_range_db: between which that is with a probability of 94 %; None where no report ever came.
         width_db: standard deviation of the SINR, in dB.
-        loss: share of packets that are lost at every MCS.
+        loss: share of packets that are lost at every MCS, as it is expected.
+        lossy: probability that some are.
         broken: MCS that do not decode.
         shift_db: what the tuner added to each MCS's threshold, in dB.
     """
@@ -61,6 +62,7 @@ class LinkStatus:
     offset_range_db: tuple[float, float] | None
     width_db: float
     loss: float
+    lossy: float
     broken: tuple[int, ...]
     shift_db: tuple[float, ...]
 
@@ -71,7 +73,7 @@ class LinkStatus:
         if self.offset_db is not None and (low > _TOLD_OFF_DB or high < -_TOLD_OFF_DB):
             which = "high" if self.offset_db < 0 else "low"
             said.append(f"reports are {abs(self.offset_db):.1f} dB too {which}")
-        if self.loss >= 0.03:
+        if self.loss >= 0.03 and self.lossy > 0.9:
             said.append(f"{100 * self.loss:.0f} % of packets are lost at every MCS")
         said += [f"MCS {mcs} does not decode" for mcs in self.broken]
         off = {mcs: shift_db for mcs, shift_db in enumerate(self.shift_db) if abs(shift_db) > _TOLD_OFF_DB}
@@ -228,9 +230,10 @@ class Link:
             votes={name: float(vote) / total for name, vote in zip(EXPERTS, votes, strict=True)},
             sinr_db=origin + centre,
             offset_db=self._offset_db(0.5) if reported else None,
-            offset_range_db=(self._offset_db(0.1), self._offset_db(0.9)) if reported else None,
+            offset_range_db=(self._offset_db(0.03), self._offset_db(0.97)) if reported else None,
             width_db=float(link["width_db"][which]),
             loss=float(link["loss"][which]),
+            lossy=1.0 - float(link["weights"][which].sum(axis=(0, 2))[0]),
             broken=tuple(int(mcs) for mcs in broken),
             shift_db=() if curves is None else tuple(curves[: len(self.table)].tolist()),
         )
