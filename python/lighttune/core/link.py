@@ -47,7 +47,8 @@ class LinkStatus:
         votes: weight of each expert, adding to 1.
         sinr_db: SINR that the beliefs hold to be there now, in dB.
         offset_db: SINR less what was reported, in dB: the median; None where no report ever came.
-        offset_range_db: between which that is with a probability of 94 %; None where no report ever came.
+        offset_range_db: above the first with a probability of 97 %, below the second with 75 %: ACKs alone
+            say little, so a belief errs upwards. None where no report ever came.
         width_db: standard deviation of the SINR, in dB.
         loss: share of packets that are lost at every MCS, as it is expected.
         lossy: probability that some are.
@@ -230,7 +231,7 @@ class Link:
             votes={name: float(vote) / total for name, vote in zip(EXPERTS, votes, strict=True)},
             sinr_db=origin + centre,
             offset_db=self._offset_db(0.5) if reported else None,
-            offset_range_db=(self._offset_db(0.03), self._offset_db(0.97)) if reported else None,
+            offset_range_db=(self._offset_db(0.03), self._offset_db(0.75)) if reported else None,
             width_db=float(link["width_db"][which]),
             loss=float(link["loss"][which]),
             lossy=1.0 - float(link["weights"][which].sum(axis=(0, 2))[0]),
