@@ -11,7 +11,9 @@ from .mcs import McsTable
 
 UNKNOWN = "\u2013"
 
-_EXPERTS = {"network": "network", "reports": "reports", "acks": "ACKs"}
+EXPERT_NAMES = {"network": "the network", "reports": "the reports", "acks": "the ACKs"}
+"""Whose predictions may weigh most, in words."""
+
 _MODULATIONS = {1: "BPSK", 2: "QPSK", 3: "8-PSK"}
 
 
@@ -52,7 +54,7 @@ def decider(link: LinkView) -> str:
         return ""
     if link.version is None:
         return "OLLA"
-    return _EXPERTS.get(link.belief.expert, "model")
+    return EXPERT_NAMES.get(link.belief.expert, "the model").removeprefix("the ")
 
 
 def curves(link: LinkView) -> str:

@@ -15,15 +15,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..core.link_text import EXPERT_NAMES
 from .calibration import reliability
 from .summary import Summary, bler_over_time
 
 _OBSERVED, _PREDICTED, _GREY, _ALERT = "#222222", "#1f5fa8", "#777777", "#b3261e"
 _DPI = 110
 _CURVES = 8  # links of which the beliefs are drawn: those with the most statuses
-
-EXPERT_NAMES = {"network": "the network", "reports": "the reports", "acks": "the ACKs"}
-"""Whose predictions decided, in words."""
 
 
 def png(figure: Figure) -> bytes:
@@ -178,7 +176,7 @@ def _goodput(axis: Axes, summary: Summary, edges: np.ndarray) -> None:
 def _states(axis: Axes, summary: Summary, edges: np.ndarray) -> None:
     """A row each for the tuner and the experts: the darker, the more links."""
     rows = [("tuned on", summary.tuning, _ALERT)]
-    rows += [(f"{EXPERT_NAMES[name]} decide{'s' * (name == 'network')}", states, _PREDICTED)
+    rows += [(f"by {EXPERT_NAMES[name]}", states, _PREDICTED)
              for name, states in summary.experts.items()]  # fmt: skip
     for place, (_, states, colour) in enumerate(rows):
         ends = [*states.time_s[1:], summary.duration_s][: len(states.time_s)]

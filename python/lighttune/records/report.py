@@ -11,6 +11,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..core.link_text import EXPERT_NAMES
 from . import figures
 from .summary import Summary
 
@@ -129,8 +130,7 @@ def _believed(summary: Summary) -> str:
     for link, held in sorted(summary.beliefs.items()):
         n = max(held.experts.total(), 1)
         shares = ", ".join(
-            f"{figures.EXPERT_NAMES[name]} {100 * times / n:.0f} %"
-            for name, times in held.experts.most_common()
+            f"{EXPERT_NAMES[name]} {100 * times / n:.0f} %" for name, times in held.experts.most_common()
         )
         off = f"{held.offset_db[-1]:+.1f} \u00b1 {held.width_db[-1]:.1f}"
         off = off if np.isfinite(held.offset_db[-1]) else "-"  # no report ever came
