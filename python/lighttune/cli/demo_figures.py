@@ -9,6 +9,7 @@ prediction error is measured against what was observed: the mean over windows of
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,24 @@ def figures(scenario: Scenario, records: dict[str, Record]) -> dict[str, Any]:
     state = records["lighttune"].status["tuner"]
     out["lighttune"]["tuned_share"] = state["updates"] / max(1, state["samples"])
     out["lighttune"]["tuner"] = state
-    out["lighttune"]["beliefs"] = [held | {"packet": packet} for packet, held in records["lighttune"].beliefs]
+    beliefs = records["lighttune"].beliefs
+    for name, a, b in scenario.phases:
+        out["lighttune"][name] |= _believed([held for packet, held in beliefs if a <= packet < b])
+    out["lighttune"]["beliefs"] = [held | {"packet": packet} for packet, held in beliefs]
     return out
+
+
+def _believed(beliefs: list[dict[str, Any]]) -> dict[str, str]:
+    """Of a phase's statuses, in words: what the reports were held to be off by, in the mean, and who decided
+    most often."""
+    if not beliefs:
+        return {}
+    high_db = [-held["offset_db"] for held in beliefs if "offset_db" in held]
+    (expert, times), *_ = Counter(held["expert"] for held in beliefs).most_common(1)
+    return {
+        "reports_high_db": f"{np.mean(high_db):+.1f} dB" if high_db else "no report came",
+        "decided_by": f"{EXPERT_NAMES[expert]}, {100 * times / len(beliefs):.0f} %",
+    }
 
 
 def airtime_s(record: Record) -> np.ndarray:
@@ -96,51 +113,39 @@ def table(scenario: Scenario, result: dict[str, Any]) -> Any:
     out = Table(
         title=f"{scenario.packets} packets of {PAYLOAD_BYTES} bytes, the same for both", title_justify="left"
     )
-    out.add_column("")
-    out.add_column("OLLA", justify="right")
-    out.add_column("LightTune", justify="right")
-    out.add_column("", justify="right")
+    for justify in ("left", "left", "right", "right", "right"):
+        out.add_column("", justify=justify)
+    out.columns[2].header, out.columns[3].header = "OLLA", "LightTune"
     olla, ours = result["olla"], result["lighttune"]
     spans = [("all", "whole run"), *((name, name) for name, _, _ in scenario.phases)]
-    for key, label in spans:
-        a, b = olla[key]["goodput_kbps"], ours[key]["goodput_kbps"]
-        out.add_row(f"goodput, {label}", f"{a:.0f} kbit/s", f"{b:.0f} kbit/s", _change(a, b))
-    out.add_section()
-    for key, label in spans:
-        a, b = olla[key]["residual_bler"], ours[key]["residual_bler"]
-        out.add_row(f"residual BLER, {label}", f"{100 * a:.1f} %", f"{100 * b:.1f} %", _change(a, b))
-    for name, a in olla["after_shift"].items():
-        b = ours["after_shift"][name]
-        label = f"residual BLER, {AFTER} packets after the shift to {name}"
-        out.add_row(label, f"{100 * a:.1f} %", f"{100 * b:.1f} %", _change(a, b))
-    out.add_section()
-    for key, label in spans:
-        a, b = olla[key]["prediction_error"], ours[key]["prediction_error"]
-        out.add_row(f"BLER prediction error, {label}", f"{a:.3f}", f"{b:.3f}", _change(a, b))
-    out.add_section()
-    for (name, _, end), held in zip(scenario.phases, _at_ends(scenario, ours["beliefs"]), strict=True):
-        out.add_row(f"believed, packet {end}: {name}", "", _told(held), "")
-    out.add_row("packets that were tuned on", "", f"{100 * ours['tuned_share']:.1f} %", "")
+    for title, key, text in (
+        ("goodput", "goodput_kbps", lambda x: f"{x:.0f} kbit/s"),
+        ("residual BLER", "residual_bler", _percent),
+        ("BLER prediction error", "prediction_error", lambda x: f"{x:.3f}"),
+    ):
+        _add(out, title, [(label, olla[span][key], ours[span][key]) for span, label in spans], text)
+        if key == "residual_bler":
+            after = [(name, share, ours["after_shift"][name]) for name, share in olla["after_shift"].items()]
+            _add(out, f"residual BLER, {AFTER} packets after the shift to", after, _percent)
+    for title, key in (("reports too high by, as held", "reports_high_db"), ("decided by", "decided_by")):
+        for name, _, _ in scenario.phases:
+            out.add_row(title, name, "", ours[name].get(key, "not told"), "")
+            title = ""
+        out.add_section()
+    out.add_row("packets that were tuned on", "", "", _percent(ours["tuned_share"]), "")
+    title = "decision latency"
     for key in ("median", "p99"):
-        cells = (f"{r['decision_latency_us'][key]:.0f} us" for r in (olla, ours))
-        out.add_row(f"decision latency, PDU in to PDU out, {key}", *cells, "")
+        out.add_row(title, key, *(f"{r['decision_latency_us'][key]:.0f} us" for r in (olla, ours)), "")
+        title = ""
     return out
 
 
-def _change(before: float, after: float) -> str:
-    return f"{100 * (after / before - 1):+.0f} %" if before else ""
+def _add(out: Any, title: str, rows: list[tuple[str, float, float]], text: Any) -> None:
+    for label, a, b in rows:
+        out.add_row(title, label, text(a), text(b), f"{100 * (b / a - 1):+.0f} %" if a else "")
+        title = ""
+    out.add_section()
 
 
-def _at_ends(scenario: Scenario, beliefs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was last believed in each phase; empty where no status came in it."""
-    return [
-        next((held for held in reversed(beliefs) if start <= held["packet"] < end), {})
-        for _, start, end in scenario.phases
-    ]
-
-
-def _told(held: dict[str, Any]) -> str:
-    if not held:
-        return ""
-    off = f"{-held['offset_db']:+.1f} dB" if "offset_db" in held else "unknown"
-    return f"reports off by {off}, decided by {EXPERT_NAMES[held['expert']]}"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

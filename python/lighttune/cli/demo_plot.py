@@ -28,9 +28,9 @@ def plot(path: Path, scenario: Scenario, records: dict[str, Record]) -> None:
     whole = ("snr", "off", "mcs", "goodput", "gain", "bler", "olla", "lighttune")
     shifts = scenario.phases[1:]
     rows = [[name] * len(shifts) for name in whole]
-    rows += [[f"{name} {i}" for i in range(len(shifts))] for name in ("mcs", "lost")]
+    rows += [[f"{name} {i}" for i in range(len(shifts))] for name in ("mcs", "lost", "since")]
     figure, axes = plt.subplot_mosaic(
-        rows, figsize=(11.5, 19), layout="constrained", height_ratios=(1,) * len(whole) + (1.1, 1.1)
+        rows, figsize=(11.5, 20), layout="constrained", height_ratios=(1,) * len(whole) + (1.1,) * 3
     )
     _channel(axes["snr"], scenario, records["lighttune"])
     _offset(axes["off"], scenario, records["lighttune"])
@@ -40,7 +40,9 @@ def plot(path: Path, scenario: Scenario, records: dict[str, Record]) -> None:
     for name, record in records.items():
         _prediction(axes[name], record, name)
     for place, (name, start, end) in enumerate(shifts):
-        _enlarge(axes[f"mcs {place}"], axes[f"lost {place}"], records, name, start, end)
+        shown = [axes[f"{row} {place}"] for row in ("mcs", "lost", "since")]
+        _enlarge(shown, records, start, end)
+        shown[0].set_title(f"the shift to: {name}", fontsize=10)
     for name in whole:
         axis = axes[name]
         axis.set_xlim(0, scenario.packets)
@@ -120,21 +122,22 @@ def _prediction(axis: Axes, record: Record, name: str) -> None:
     axis.set(ylabel=f"BLER [%],\n{_NAMES[name]}", ylim=(0, None))
 
 
-def _enlarge(mcs: Axes, lost: Axes, records: dict[str, Record], name: str, start: int, end: int) -> None:
-    """A shift: running mean of the MCS, and the packets lost since."""
-    stop = min(start + _ENLARGED, end)
-    before = max(0, start - _ENLARGED // 5)
+def _enlarge(axes: list[Axes], records: dict[str, Record], start: int, end: int) -> None:
+    """A shift: running mean of the MCS, packets lost since, goodput since."""
+    mcs, lost, since = axes
+    stop, before = min(start + _ENLARGED, end), max(0, start - _ENLARGED // 5)
+    around, after = np.arange(before, stop), np.arange(start, stop)
     for run, record in records.items():
-        around = np.arange(before, stop)
+        look = {"color": _COLOURS[run], "lw": 1.8, "label": _NAMES[run]}
         mean = [np.nanmean(record.mcs[max(0, k - _SMOOTH + 1) : k + 1]) for k in around]
-        mcs.plot(around - start, mean, color=_COLOURS[run], lw=1.8, label=_NAMES[run])
-        since = np.cumsum(_lost(record)[before:stop])
-        since -= since[start - before - 1] if start > before else 0
-        lost.step(around - start, since, where="post", color=_COLOURS[run], lw=1.8, label=_NAMES[run])
-    for axis in (mcs, lost):
+        mcs.plot(around - start, mean, **look)
+        lost.step(after - start, np.cumsum(_lost(record)[after]), where="post", **look)
+        goodput = np.cumsum(delivered_kbit(record)[after]) / np.cumsum(airtime_s(record)[after])
+        since.plot(after - start, goodput, **look)
+    for axis in axes:
         axis.axvline(0, color=_GREY, lw=0.8, ls=":")
         axis.set_xlim(before - start, stop - start)
-    mcs.set_title(f"the shift to: {name}", fontsize=10)
     mcs.set_ylabel(f"MCS\n(mean of the last {_SMOOTH})")
-    lost.set(xlabel="packets after the shift", ylabel="packets lost\nsince the shift")
-    lost.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, fontsize=8, frameon=False)
+    lost.set_ylabel("packets lost\nsince the shift")
+    since.set(xlabel="packets after the shift", ylabel="goodput since\nthe shift [kbit/s]", ylim=(0, None))
+    since.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2, fontsize=8, frameon=False)
