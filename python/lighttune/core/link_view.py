@@ -74,7 +74,7 @@ class Belief(NamedTuple):
 
     @classmethod
     def told(cls, fields: Mapping[str, Any]) -> Belief:
-        """Of a link's part of ``beliefs``; what is not of its type is left out."""
+        """Of a link's part of ``beliefs``; what is none of the above is left out."""
 
         def real(name: str) -> float:
             value = fields.get(name)
@@ -85,8 +85,9 @@ class Belief(NamedTuple):
         def text(name: str) -> str:
             return value if isinstance(value := fields.get(name), str) else ""
 
+        expert = name if (name := text("expert")) in EXPERTS else ""
         return cls(
-            text("expert"), real("sinr_db"), real("offset_db"), real("width_db"), real("loss"),
+            expert, real("sinr_db"), real("offset_db"), real("width_db"), real("loss"),
             tuple(filter(None, text("says").split("; "))),
         )  # fmt: skip
 

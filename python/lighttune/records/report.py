@@ -135,7 +135,7 @@ def _believed(summary: Summary) -> str:
         off = f"{held.offset_db[-1]:+.1f} \u00b1 {held.width_db[-1]:.1f}"
         off = off if np.isfinite(held.offset_db[-1]) else "-"  # no report ever came
         said = "; ".join(held.says) or "-"
-        rows.append([link, shares or "-", off, f"{100 * held.loss[-1]:.1f}", said])
+        rows.append([link, shares or "-", off, f"{100 * held.loss[-1]:.1f}", said])  # a dash for NaN
     head = ["link", "whose predictions decided", "SINR less the report [dB]", "lost at every MCS [%]"]
     return _table([*head, "out of the ordinary, at the end"], rows)
 

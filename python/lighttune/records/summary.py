@@ -231,7 +231,7 @@ def _beliefs(told: list[tuple[float, int, Belief]]) -> dict[int, Beliefs]:
     found = {}
     for link, said in by_link.items():
         columns = np.array([(t, b.offset_db, b.width_db, b.loss) for t, b in said], float).T
-        experts = Counter(b.expert for _, b in said if b.expert in EXPERTS)
+        experts = Counter(b.expert for _, b in said if b.expert)
         found[link] = Beliefs(*columns, experts=experts, says=said[-1][1].says)
     return found
 
