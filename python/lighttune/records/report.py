@@ -72,10 +72,10 @@ def html(summary: Summary) -> str:
             "</div>",
             _note(_CALIBRATION_NOTE),
         ]
+    parts += ["<h2>Links</h2>", _links(summary)]
     if summary.beliefs:
         parts += ["<h2>What was believed</h2>", _image(figures.beliefs(summary), "beliefs over time"),
                   _note(_BELIEF_NOTE), _believed(summary)]  # fmt: skip
-    parts += ["<h2>Links</h2>", _links(summary)]
     parts += ["<h2>What was dropped or lost</h2>", _losses(summary)]
     parts += ["<h2>Sessions</h2>", _sessions(summary), "</body></html>"]
     return "\n".join(parts)
