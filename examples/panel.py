@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The LightTune loop with a panel: constellation, MCS, SNR, BLER, goodput, tuner and fallback in a window.
+"""The LightTune loop with a panel: constellation, MCS, SNR, BLER, goodput, beliefs and tuner in a window.
 
 The same flowgraph as panel.grc. Its telemetry is at tcp://127.0.0.1:5558: `lighttune monitor` shows that.
 Without a screen, set QT_QPA_PLATFORM=offscreen; --screenshot keeps the last picture.

@@ -8,15 +8,15 @@ import pmt
 import pytest
 import yaml
 from gnuradio import lighttune
-from gnuradio.lighttune.core.features import N_FEATURES
-from gnuradio.lighttune.core.rules import RULES
-from gnuradio.lighttune.core.trigger import TriggerPolicy
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.tuning import MOST_HOLDS, N_FEATURES, TuningPolicy
 
 GRC = Path(__file__).resolve().parents[2] / "grc"
 BLOCKS = ["mcs_selector", "olla_selector", "tuner", "ack_merge", "feedback_sender", "feedback_receiver"]
 BLOCKS += ["feedback_to_pdu", "pdu_to_feedback", "stop_and_wait"]
 FREE_PORT = {"feedback_receiver": {"endpoint": "tcp://127.0.0.1:*"}}  # the default may be taken
-NOT_IN_GRC = {"trigger", "guards"}  # objects, for Python
+NOT_IN_GRC = {"policy"}  # an object, for Python
 
 
 @pytest.fixture(params=BLOCKS)
@@ -30,8 +30,9 @@ def definition(name):
 
 
 @pytest.fixture
-def block(name, plain_model):
-    first = {"mcs_selector": [plain_model], "tuner": [plain_model], "olla_selector": ["nr-pdsch-1"]}
+def block(name):
+    model = LinkModel(McsTable.nr_pdsch(1))
+    first = {"mcs_selector": [model], "tuner": [model], "olla_selector": ["nr-pdsch-1"]}
     return getattr(lighttune, name)(*first.get(name, []), **FREE_PORT.get(name, {}))
 
 
@@ -70,9 +71,6 @@ def test_numbers_in_the_documentation_are_those_of_the_code(definition, name):
     text = " ".join(definition["documentation"].split())
     assert f"f32vector of {N_FEATURES}," in text
     if name == "tuner":
-        policy = TriggerPolicy()
-        assert f"fires above {policy.on:g} on a link in peace, above {policy.again:g} on one that is" in text
-        assert f"for some {policy.memory:g} blocks" in text
-        for rule in RULES:
-            assert rule in definition["parameters"][2]["options"]
-            assert f'"{rule}"' in lighttune.tuner.__doc__
+        policy = TuningPolicy()
+        assert f"above {policy.on:g}, the trigger fires, and the next {policy.hold} outcomes tune" in text
+        assert f"{policy.hold * MOST_HOLDS} at most" in text

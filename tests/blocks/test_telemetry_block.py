@@ -5,7 +5,10 @@ import numpy as np
 import pmt
 import pytest
 from gnuradio import lighttune
-from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.tuning import N_FEATURES
+from gnuradio.lighttune.net.fields import MAX_TEXT
 from gnuradio.lighttune.net.telemetry import Subscriber
 
 from flowgraph import Bench, floats, message, running, until
@@ -16,7 +19,7 @@ MESSAGES = {
     "csi": message(link=2, snr_db=11.5, seq=7, cfo_hz=3.0),
     "decision": message(link=2, seq=8, mcs=4, bler=0.07, features=floats(FEATURES), version=3, bits=1024),
     "feedback": message(seq=8, ack=True),
-    "model": message(link=2, version=4, weights=floats(range(9)), healthy=False),
+    "model": message(link=2, version=4, weights=floats(range(9))),
     "status": message(block="tuner", state={"2": {"evidence": float("inf")}}, dropped={}),
 }
 
@@ -64,7 +67,7 @@ def test_every_kind_is_heard_with_its_defaults_filled_in(tapped):
     assert got["feedback"] == [{"link": 0, "seq": 8, "ack": True, "attempt": 0}]
     assert np.array_equal(got["model"][0].pop("weights"), np.arange(9, dtype=np.float32))
     assert got["model"] == [
-        {"link": 2, "version": 4, "healthy": False},
+        {"link": 2, "version": 4},
         {"heartbeat": True, "away": False},
     ]
     assert got["status"] == [{"block": "tuner", "state": {"2": {"evidence": None}}, "dropped": {}}]
@@ -94,11 +97,20 @@ def test_what_is_no_message_is_counted_by_cause_and_the_rest_goes_out(tapped):
     assert subscriber.missed == len(bad)
 
 
-def test_a_selector_and_a_tuner_are_heard_as_they_are(tapped, plain_model):
+def test_a_long_text_is_cut_and_the_rest_is_heard(tapped):
+    bench, subscriber = tapped
+    says = "; ".join(f"MCS {mcs} needs 1.3 dB more than its curve says" for mcs in range(29))
+    bench.post("status", message(block="mcs_selector", beliefs={"0": {"expert": "acks", "says": says}}))
+    heard = subscriber.receive(5).fields["beliefs"]["0"]
+    assert heard == {"expert": "acks", "says": says[: MAX_TEXT - 1] + "\u2026"}
+
+
+def test_a_selector_and_a_tuner_are_heard_as_they_are(tapped):
     bench, subscriber = tapped
     bench.top.stop()
     bench.top.wait()
-    selector, tuner = lighttune.mcs_selector(plain_model), lighttune.tuner(plain_model)
+    model = LinkModel(McsTable.nr_pdsch(1))
+    selector, tuner = lighttune.mcs_selector(model), lighttune.tuner(model)
     link = Bench(selector, "pdu_out")
     for block, port in ((selector, "decision"), (selector, "status"), (tuner, "model"), (tuner, "status")):
         link.top.msg_connect(block, port, bench.block, port)
@@ -111,6 +123,9 @@ def test_a_selector_and_a_tuner_are_heard_as_they_are(tapped, plain_model):
             assert heard, kinds
             told = {"decision": "bits", "model": "heartbeat", "status": "block"}[heard.kind]
             kinds.add((heard.kind, heard.fields[told]))
+            if heard.fields.get("beliefs"):
+                beliefs = heard.fields["beliefs"]
+    assert beliefs["0"].keys() == {"expert", "sinr_db", "offset_db", "width_db", "loss", "says"}
     assert bench.block.status()["dropped"] == {}
 
 

@@ -29,7 +29,8 @@ NOBODY = "tcp://127.0.0.1:1"
 ROW = re.compile(
     r"""^\ +0\ \ (?P<mcs>\d)\ (?P<name>\S+\ \d/\d)\ +(?P<snr>[\d.]+)\ dB\ .*
     \ (?P<predicted>[\d.]+)\ %\ +(?P<observed>[\d.]+)\ %\ +(?P<nacks>\d+)/(?P<blocks>\d+)
-    \ +(?P<goodput>[\d.]+)\ kbit/s\ .*\ (at\ rest|tuning)\ +\d+\ +\d+\ \ model,\ version\ \d+""",
+    \ +(?P<goodput>[\d.]+)\ kbit/s\ .*\ (network|reports|ACKs)
+    \ +(?P<offset>[-+][\d.]+)\ dB\ \u00b1\ [\d.]+\ +[\d.]+\ %\ +(at\ rest|tuning)\ +[-+][\d.]+\ dB\ """,
     re.MULTILINE | re.VERBOSE,
 )
 
@@ -74,6 +75,9 @@ def test_once_prints_what_the_flowgraph_does(loop, tmp_path):
     assert row["observed"] == f"{100 * int(row['nacks']) / int(row['blocks']):.1f}"
     # 1024 bits of each packet that arrived: some 100 packets a second, fewer on a busy machine
     assert 1 < float(row["goodput"]) < 110
+    belief = loop.selector.status()["beliefs"]["0"]
+    assert float(row["offset"]) == pytest.approx(belief["offset_db"], abs=5)  # it moves on
+    assert ("nothing out of the ordinary" in out) != ("\u25b2" in out)
     text = " ".join(xml.etree.ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
     assert "predicted" in text
     assert row["name"] in text
@@ -158,7 +162,9 @@ def test_the_live_screen_follows_the_flowgraph_until_a_key_ends_it(loop, key):
         terminal.wait_for("no data yet")
         terminal.wait_for("\u25cf live", loop.send)
         terminal.wait_for("kbit/s", loop.send)
-        terminal.wait_for("model, version", loop.send)
+        terminal.wait_for("decided", loop.send)
+        terminal.wait_for("SINR less", loop.send)
+        terminal.wait_for("at rest", loop.send)
         terminal.wait_for("q or Ctrl-C leaves")
         terminal.wait_for("no data for")  # nothing is sent any more
         terminal.press(key)

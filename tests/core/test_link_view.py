@@ -4,10 +4,23 @@
 import math
 
 import pytest
-from gnuradio.lighttune.core.link_text import UNKNOWN, bit_rate, decibels, mcs_name, percent, trigger_state
+from gnuradio.lighttune.core.link import LinkStatus
+from gnuradio.lighttune.core.link_text import (
+    UNKNOWN,
+    bit_rate,
+    curves,
+    decibels,
+    decider,
+    mcs_name,
+    offset,
+    percent,
+    tuner_shift_db,
+    tuner_state,
+)
 from gnuradio.lighttune.core.link_view import (
     HISTORY_ROWS,
     WINDOW_BLOCKS,
+    Belief,
     View,
 )
 
@@ -100,8 +113,10 @@ def test_nothing_is_claimed_before_anything_is_known(view):
     row = link.sample(1.0)
     assert row.snr_db == 12
     assert all(math.isnan(x) for x in (row.mcs, row.predicted_bler, row.observed_bler))
-    assert trigger_state(link) == UNKNOWN
-    assert view.decider(link) == view.mode == mcs_name(view.table, 3) == ""
+    assert tuner_state(view, link) == offset(link) == UNKNOWN
+    assert decider(link) == curves(link) == view.tuner == mcs_name(view.table, 3) == ""
+    assert math.isnan(tuner_shift_db(link))
+    assert math.isnan(link.belief.loss)
 
 
 def test_links_are_kept_apart_and_their_number_is_bounded():
@@ -121,26 +136,70 @@ def test_history_is_bounded(view):
     assert view.links[0].history[-1].time_s == HISTORY_ROWS + 4
 
 
-def test_the_state_of_trigger_and_fallback(view):
-    decide(view, 0, version=17)
-    state = {"tuning": True, "healthy": True, "updates": 5}
-    view.take("status", {"block": "tuner", "state": {"0": state, "77": state}, "dropped": ()}, 0.0)
+BELIEF = {
+    "expert": "reports", "sinr_db": 9.0, "offset_db": -3.14, "width_db": 0.44, "loss": 0.08,
+    "says": "reports are 3.1 dB too high; 8 % of packets are lost at every MCS",
+}  # fmt: skip
+
+
+def test_what_the_selector_believes_is_shown_of_each_link(view):
+    decide(view, 0, link=3)
+    decide(view, 0, link=4, version=0)
+    view.take("status", {"block": "mcs_selector", "beliefs": {"3": BELIEF, "77": BELIEF}}, 0.0)
     assert 77 not in view.links  # no message was of that link
+    link = view.links[3]
+    assert link.belief == (
+        "reports", 9.0, -3.14, 0.44, 0.08,
+        ("reports are 3.1 dB too high", "8 % of packets are lost at every MCS"),
+    )  # fmt: skip
+    assert (decider(link), offset(link)) == ("reports", "-3.1 dB \u00b1 0.4")
+    assert (decider(view.links[4]), offset(view.links[4])) == ("model", UNKNOWN)
+    blind = {key: value for key, value in BELIEF.items() if key != "offset_db"} | {
+        "expert": "acks",
+        "says": "",
+    }
+    view.take("status", {"block": "mcs_selector", "beliefs": {"3": blind}}, 0.0)
+    assert (decider(link), offset(link), link.belief.says) == ("ACKs", UNKNOWN, ())
+    view.take("status", {"block": "mcs_selector", "beliefs": {}}, 0.0)
+    assert link.belief.expert == "acks"  # the last that was said
+
+
+def test_sentences_are_those_of_the_link(view):
+    """Written by the core, taken apart here."""
+    status = LinkStatus("network", {}, 9.0, -3.1, 0.4, 0.08, (2, 12), (0.0, 1.3))
+    decide(view, 0)
+    view.take(
+        "status", {"block": "mcs_selector", "beliefs": {"0": {"says": "; ".join(status.sentences())}}}, 0.0
+    )
+    assert list(view.links[0].belief.says) == status.sentences()
+    assert len(status.sentences()) == 5
+
+
+def test_who_decides_and_with_whose_curves(view):
+    decide(view, 0, version=17)
     link = view.links[0]
-    assert (trigger_state(link), view.decider(link), link.version) == ("tuning", "model", 17)
+    assert (decider(link), curves(link)) == ("model", "tuned curves, version 17")
+    view.take("status", {"block": "mcs_selector", "beliefs": {"0": {"expert": "network"}}}, 0.0)
+    decide(view, 1, version=0)
+    assert (decider(link), curves(link), link.version) == ("network", "the model's curves", 0)
+    decide(view, 2, version=-1)
+    assert (decider(link), curves(link), link.version) == ("OLLA", "", None)
+
+
+def test_the_tuner_s_state(view):
+    decide(view, 0)
+    link = view.links[0]
+    state = {"tuning": True, "updates": 5, "largest_shift_db": -1.5}
+    view.take("status", {"block": "tuner", "state": {"0": state, "77": state}, "dropped": ()}, 0.0)
+    assert 77 not in view.links
+    assert (tuner_state(view, link), tuner_shift_db(link)) == ("tuning", -1.5)
     view.take("status", {"block": "tuner", "state": {"0": {**state, "tuning": False}}}, 0.0)
-    assert trigger_state(link) == "at rest"
-    view.take("status", {"block": "tuner", "state": {"0": {**state, "healthy": False}}}, 0.0)
-    assert trigger_state(link) == "given up"
-    view.take("model", {"link": 0, "version": 18, "healthy": True}, 0.0)
-    assert trigger_state(link) == "tuning"
-    view.take("model", {"link": 0, "version": 18, "healthy": False}, 0.0)
-    view.take("model", {"heartbeat": True}, 0.0)
-    assert trigger_state(link) == "given up"
-    decide(view, 1, version=-1)
-    assert (view.decider(link), link.version) == ("OLLA", 17)
-    view.take("status", {"block": "mcs_selector", "mode": "olla: no word from the tuner for 2 s"}, 0.0)
-    assert view.decider(link) == "OLLA: no word from the tuner for 2 s"
+    assert tuner_state(view, link) == "at rest"
+    for told, shown in (("silent", "silent"), ("away", "away"), ("heard", "at rest")):
+        view.take("status", {"block": "mcs_selector", "tuner": told, "rollbacks": 2}, 0.0)
+        assert (view.tuner, tuner_state(view, link), view.rollbacks) == (told, shown, 2)
+    view.take("status", {"block": "tuner", "state": {"0": {"version": 3}}}, 0.0)  # of a service
+    assert tuner_state(view, link) == UNKNOWN
 
 
 def test_drops_are_told_by_block_and_cause(view):
@@ -166,14 +225,19 @@ def test_a_table_s_name_in_a_message_opens_no_file(view, tmp_path):
 
 @pytest.mark.parametrize("fields", [
     {"block": "tuner", "state": 5, "dropped": 7}, {"block": "tuner", "state": {"x": 1, "²": {}, "0": 3}},
-    {"block": "mcs_selector", "mcs_table": ["amc"], "mode": None, "dropped": {"a": "b"}},
+    {"block": "mcs_selector", "mcs_table": ["amc"], "tuner": None, "rollbacks": "3", "dropped": {"a": "b"}},
+    {"block": "mcs_selector", "beliefs": {"0": {"expert": 3, "loss": "x", "offset_db": True, "says": None}}},
+    {"block": "mcs_selector", "beliefs": {"0": {"expert": "oracle", "sinr_db": 10**400}, "1": [], "x": {}}},
 ])  # fmt: skip
 def test_a_status_of_odd_values_is_harmless(view, fields):
     decide(view, 0)
     view.take("status", fields, 0.0)
     assert not view.drops
-    assert trigger_state(view.links[0]) == UNKNOWN
-    assert view.decider(view.links[0]) == "model"
+    assert tuner_state(view, view.links[0]) == UNKNOWN
+    assert decider(view.links[0]) == "model"
+    assert view.tuner == ""
+    assert view.rollbacks == 0
+    assert str(view.links[0].belief) == str(Belief())  # NaN is not equal to itself
 
 
 @pytest.mark.parametrize(

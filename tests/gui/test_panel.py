@@ -115,8 +115,13 @@ def test_the_window_shows_what_the_link_does(application, show):
     shown = float(texts(widget, "predicted")[0].removesuffix(" %"))
     assert shown == pytest.approx(100 * predicted, abs=0.051)  # it has one decimal
     assert float(texts(widget, "snr")[0].removesuffix(" dB")) == pytest.approx(16.5, abs=1.5)
-    assert texts(widget, "trigger")[0] in ("at rest", "tuning")
-    assert texts(widget, "decider") == ("model", f"model version {decisions[-1]['version']}")
+    assert texts(widget, "tuner")[0] in ("at rest", "tuning")
+    assert texts(widget, "decider")[0] in ("network", "reports", "ACKs")
+    assert decisions[-1]["version"] == 0
+    assert texts(widget, "decider")[1] == "the model's curves"
+    assert re.fullmatch(r"-?\d+\.\d dB", texts(widget, "believed")[0])
+    assert re.fullmatch(r"less the report: [-+]\d+\.\d dB \u00b1 \d+\.\d", texts(widget, "believed")[1])
+    assert re.fullmatch(r"\d+\.\d %", texts(widget, "loss")[0])
     assert texts(widget, "drops")[0] == str(sum(panel.view.drops.values()))
 
     x, y = widget.points.getData()
@@ -147,17 +152,42 @@ def test_every_link_can_be_chosen(bench, show):
     assert bench.block.status()["shown"] == 7
 
 
-def test_a_fallback_is_told_with_its_reason(bench, show):
+def believes(bench, **belief):
+    bench.post("status", message(block="mcs_selector", beliefs={"0": belief}, dropped={}))
+
+
+def test_who_decides_and_what_is_believed_is_told(bench, show):
     widget = bench.block.qwidget()
     decide(bench, 0, 1)
-    show(lambda: texts(widget, "decider") == ("model", "model version 2"))
-    bench.post("status", message(block="mcs_selector", mode="olla: weights not finite", dropped={}))
-    decide(bench, 0, 2, version=-1)
-    show(lambda: texts(widget, "decider") == ("OLLA", "weights not finite"))
+    show(lambda: texts(widget, "decider") == ("model", "tuned curves, version 2"))
+    believes(bench, expert="reports", sinr_db=9.0, offset_db=-3.14, width_db=0.44, loss=0.08,
+             says="reports are 3.1 dB too high; <b>8</b> % of packets are lost")  # fmt: skip
+    show(lambda: texts(widget, "decider")[0] == "reports")
+    assert texts(widget, "believed") == ("9.0 dB", "less the report: -3.1 dB \u00b1 0.4")
+    assert texts(widget, "loss")[0] == "8.0 %"
+    assert widget.says.text() == "\u25b2 reports are 3.1 dB too high; <b>8</b> % of packets are lost"
+    assert widget.says.textFormat() == 0  # plain
+    assert "&lt;b&gt;8" in widget.says.toolTip()
     wide = widget.minimumSizeHint().width()
-    bench.post("status", message(block="mcs_selector", mode="olla: " + 400 * "x", dropped={}))
-    show(lambda: texts(widget, "decider") == ("OLLA", 400 * "x"))
-    assert widget.minimumSizeHint().width() == wide  # a long reason does not widen the window
+    believes(bench, expert="acks", says=400 * "x")
+    show(lambda: widget.says.text() == "\u25b2 " + 400 * "x")
+    assert widget.minimumSizeHint().width() == wide  # a long sentence does not widen the window
+    assert texts(widget, "decider")[0] == "ACKs"
+    assert texts(widget, "believed") == ("\u2013", "")
+    believes(bench, expert="acks", says="")
+    show(lambda: widget.says.text() == "")
+    decide(bench, 0, 2, version=-1)
+    show(lambda: texts(widget, "decider") == ("OLLA", ""))
+
+
+def test_a_tuner_that_is_away_is_told(bench, show):
+    widget = bench.block.qwidget()
+    decide(bench, 0, 1)
+    state = {"0": {"tuning": False, "fired": 2, "largest_shift_db": -1.25}}
+    bench.post("status", message(block="tuner", state=state, dropped={}))
+    show(lambda: texts(widget, "tuner") == ("at rest", "fired 2, largest shift -1.2 dB"))
+    bench.post("status", message(block="mcs_selector", tuner="silent", dropped={}))
+    show(lambda: texts(widget, "tuner")[0] == "silent")
 
 
 def test_nothing_heard_is_shown_as_such(bench, show):

@@ -31,13 +31,18 @@ def heard():
 
 
 def say(publisher, source, link, n, version=5):
-    """``n`` blocks of which every fourth fails, an SNR, and what the tuner says."""
+    """``n`` blocks of which every fourth fails, an SNR, and what selector and tuner say."""
     publisher.send("csi", source, {"link": link, "snr_db": 10.0 + link})
     for seq in range(n):
         decision = {"link": link, "seq": seq, "mcs": 3, "bler": 0.2, "features": NOTHING, "version": version}
         publisher.send("decision", source, {**decision, "probe": seq == 0, "bits": 1000})
         publisher.send("feedback", source, {"link": link, "seq": seq, "ack": seq % 4 != 0, "attempt": 0})
-    state = {"tuning": True, "healthy": True, "updates": 7, "fired": 2}
+    belief = {"expert": "reports", "sinr_db": 9.0, "offset_db": -3.0, "width_db": 0.5, "loss": 0.08,
+              "says": "reports are 3.0 dB too high; 8 % of packets are lost at every MCS"}  # fmt: skip
+    selector = {"block": "mcs_selector", "tuner": "away", "rollbacks": 3, "beliefs": {str(link): belief}}
+    if version >= 0:
+        publisher.send("status", source, selector)
+    state = {"tuning": True, "updates": 7, "fired": 2, "largest_shift_db": 1.5}
     publisher.send(
         "status", source, {"block": "tuner", "state": {str(link): state}, "dropped": {"queue: overflow": 9}}
     )
@@ -87,12 +92,18 @@ def test_a_scrape_tells_what_was_heard(heard):
 
     expected = {
         "snr_db": 12, "mcs": 3, "bler_predicted": 0.2, "bler_observed": 0.25, "model_version": 5,
-        "fallback": 0, "tuning": 1, "given_up": 0, "decisions_total": 40, "probes_total": 1, "acks_total": 30,
+        "sinr_believed_db": 9, "offset_db": -3, "offset_width_db": 0.5, "loss": 0.08, "remarks": 2,
+        "tuning": 1, "largest_shift_db": 1.5, "decisions_total": 40, "probes_total": 1, "acks_total": 30,
         "nacks_total": 10, "unmatched_total": 0, "updates_total": 7, "fired_total": 2,
     }  # fmt: skip
     assert {name: of(name) for name in expected} == pytest.approx(expected)
-    assert of("fallback", "b", "1") == 1
-    assert ("lighttune_link_model_version", ("link", "1"), ("source", "b")) not in found  # none is known
+    for name in ("model_version", "offset_db", "loss", "remarks"):  # OLLA has none
+        assert (f"lighttune_link_{name}", ("link", "1"), ("source", "b")) not in found
+    experts = {key[1][1]: value for key, value in found.items() if key[0] == "lighttune_link_expert"}
+    assert experts == {"network": 0, "reports": 1, "acks": 0}
+    states = {key[2][1]: value for key, value in found.items() if key[0] == "lighttune_selector_tuner"}
+    assert states == {"heard": 0, "away": 1, "silent": 0, "not heard yet": 0}
+    assert found["lighttune_selector_rollbacks_total", ("source", "a")] == 3
     dropped = (
         "lighttune_block_dropped_total",
         ("block", "tuner"),

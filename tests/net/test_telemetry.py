@@ -22,7 +22,7 @@ FIELDS = {
     "decision": {"link": 0, "seq": 2**32 - 1, "mcs": 9, "bler": 0.08, "features": FEATURES, "version": -1,
                  "probe": True, "bits": 1024},
     "feedback": {"link": 65535, "seq": 0, "ack": False, "attempt": 2},
-    "model": {"link": 1, "version": 7, "healthy": True, "weights": np.ones(1000, np.float32)},
+    "model": {"link": 1, "version": 7, "weights": np.ones(1000, np.float32)},
     "status": {"block": "tuner", "links": 1, "state": {"0": {"tuning": True, "offset_db": -0.5}},
                "dropped": {}, "evidence": None, "list": [1, "two", 3.0]},
 }  # fmt: skip

@@ -12,11 +12,12 @@ import textwrap
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.records.columns import TABLES
 from gnuradio.lighttune.records.journal import Journal, read_rows
 from gnuradio.lighttune.records.log import blocks_of, sessions
+from gnuradio.lighttune.records.parquet import convert
 from gnuradio.lighttune.records.writer import LogWriter, Rotation
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path, p
     writer.write("decision", decision(2**32 - 1, bits=4096), 3.0)
     writer.write("decision", decision(0, features=np.empty(0, np.float32), version=-1, probe=True), 4.0)
     writer.write("model", {"heartbeat": True, "away": False}, 4.5)
-    writer.write("model", {"link": 0, "version": 9, "healthy": False, "weights": weights}, 5.0)
+    writer.write("model", {"link": 0, "version": 9, "weights": weights}, 5.0)
     writer.write("feedback", feedback(0, ack=False, attempt=3), 6.0)
     writer.write("status", {"block": "tuner", "state": {"0": {"evidence": None}}}, 7.0)
     before = {name: only(tmp_path).table(name) for name in TABLES}  # nothing has reached the file yet
@@ -78,7 +79,7 @@ def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path, p
         assert np.array_equal(decided["features"][0], FEATURES)
         assert decided["features"][1].tolist() == [N_FEATURES, 0]
         model = session.table("model")
-        assert model["healthy"].tolist() == [False]
+        assert model["version"].tolist() == [9]
         assert np.array_equal(model["weights"][0], weights)
         assert session.table("feedback", ["attempt"])["attempt"].tolist() == [3]
         assert json.loads(session.table("status")["fields"][0])["state"] == {"0": {"evidence": None}}
@@ -95,9 +96,36 @@ def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path, p
 
 def test_weights_are_left_out_unless_asked_for(tmp_path):
     writer = LogWriter(tmp_path)
-    writer.write("model", {"link": 0, "version": 1, "healthy": True, "weights": FEATURES}, 1.0)
+    writer.write("model", {"link": 0, "version": 1, "weights": FEATURES}, 1.0)
     writer.close()
     assert only(tmp_path).table("model")["weights"][1].tolist() == [0]
+
+
+def test_models_of_an_older_log_that_had_a_health_are_read(tmp_path):
+    """As a journal, converted, and as the Parquet file that the older version made."""
+    writer = LogWriter(tmp_path)
+    writer.close()
+    journal = Journal(writer.folder / "000001.journal")
+    for number, healthy in enumerate((True, False)):
+        journal.append("model", [number, 1e9, 7, 40 + number, healthy, FEATURES.astype("<f4").tobytes()])
+    journal.flush()
+    journal.close()
+
+    def check():
+        session = only(tmp_path)
+        model = session.table("model")
+        assert model["version"].tolist() == [40, 41]
+        assert model["link"].tolist() == [7, 7]
+        assert np.array_equal(model["weights"][0], np.tile(FEATURES, 2))
+        assert not session.damage
+
+    check()
+    convert(journal.path)
+    (parquet,) = writer.folder.glob("*.model.parquet")
+    check()
+    table = pq.read_table(parquet)
+    pq.write_table(table.add_column(4, "healthy", [[True, False]]), parquet)
+    check()
 
 
 @pytest.mark.parametrize("rotation", [Rotation(megabytes=0.004), Rotation(seconds=1e-6)])

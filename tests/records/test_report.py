@@ -51,7 +51,7 @@ def test_a_real_link_s_report_holds_its_figures_and_needs_nothing_else(ofdm_log,
     text = out.read_text()
     assert not re.search(r"https?:|//|url\(|<script|<link", re.sub(r"base64,[^']*", "", text))
     page = Page(text)
-    assert len(page.images) == 3
+    assert len(page.images) == 4
     assert all(image.startswith(b"\x89PNG") for image in page.images)
     (session,) = sessions([folder])
     blocks = blocks_of(session)
@@ -78,7 +78,10 @@ def test_sessions_stand_one_behind_the_other_and_states_are_theirs(tmp_path):
         tuner = {"block": "tuner", "state": {"0": {"tuning": True}, "1": {"tuning": False}},
                  "dropped": {"queue: overflow": 3}}  # fmt: skip
         writer.write("status", tuner, begin + 5)
-        selector = {"block": "mcs_selector", "fallback_links": 1, "links": 4, "dropped": {}}
+        selector = {"block": "mcs_selector", "links": 2, "dropped": {}, "beliefs": {
+            "0": {"expert": "network", "offset_db": -3.14, "width_db": 0.44, "loss": 0.08,
+                  "says": "reports are 3.1 dB too high; 8 % of packets are lost at every MCS"},
+            "1": {"expert": "acks", "width_db": 2.0, "loss": 0.0, "says": ""}}}  # fmt: skip
         writer.write("status", selector, begin + 6)
         writer.lose("queue: full", 7)
         writer.write("csi", {"link": 0, "snr_db": 10.0}, begin + 7)
@@ -88,7 +91,12 @@ def test_sessions_stand_one_behind_the_other_and_states_are_theirs(tmp_path):
     assert summary.duration_s == pytest.approx(19.82)
     assert summary.tuning.share.tolist() == [0.5, 0.5]
     assert summary.tuning.time_s == pytest.approx([5.0, 14.91])
-    assert summary.fallback.share.tolist() == [0.25, 0.25]
+    shares = {expert: states.share.tolist() for expert, states in summary.experts.items()}
+    assert shares == {"network": [0.5, 0.5], "reports": [0.0, 0.0], "acks": [0.5, 0.5]}
+    assert summary.experts["acks"].time_s == pytest.approx([6.0, 15.91])
+    assert summary.beliefs[0].offset_db.tolist() == [-3.14, -3.14]
+    assert summary.beliefs[0].loss.tolist() == [0.08, 0.08]
+    assert np.isnan(summary.beliefs[1].offset_db).all()
     assert summary.dropped == {("tuner", "queue: overflow"): 6}
     assert summary.lost == {"queue: full": 14}
     assert summary.goodput_bps() == pytest.approx(150 * 1000 / 19.82)
@@ -100,6 +108,10 @@ def test_sessions_stand_one_behind_the_other_and_states_are_theirs(tmp_path):
     page = Page(html(summary))
     assert ["tuner", "queue: overflow", "6"] in page.rows
     assert ["this log", "queue: full", "14"] in page.rows
+    said = "reports are 3.1 dB too high; 8 % of packets are lost at every MCS"
+    assert ["0", "the network 100 %", "-3.1 \u00b1 0.4", "8.0", said] in page.rows
+    assert ["1", "the ACKs 100 %", "-", "0.0", "-"] in page.rows
+    assert len(page.images) == 4
 
 
 def test_names_in_a_log_are_text_and_no_markup(tmp_path):
@@ -107,11 +119,13 @@ def test_names_in_a_log_are_text_and_no_markup(tmp_path):
     writer = LogWriter(tmp_path, notes={evil: evil}, source=evil)
     event(writer, 0)
     writer.write(
-        "status", {"block": evil, "dropped": {evil: 1}, "state": {"0": 5}, "fallback_links": True}, 1.0
-    )
+        "status", {"block": evil, "dropped": {evil: 1}, "state": {"0": 5}, "beliefs": {
+            evil: {}, "0": {"says": evil, "expert": evil}, "1": 3, 9 * "9": {}}}, 1.0
+    )  # fmt: skip
     writer.close()
     page = Page(html(summarise(sessions([tmp_path]), None)))
     assert [evil, evil, "1"] in page.rows
+    assert ["0", "-", "-", "-", evil] in page.rows
 
 
 def test_logs_with_little_in_them_have_a_report_too(tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pmt
 
-from ..core.features import N_FEATURES
-from ..net.fields import MAX_MCS, MAX_VECTOR, Fields, TelemetryError
+from ..core.tuning import N_FEATURES
+from ..net.fields import MAX_MCS, MAX_TEXT, MAX_VECTOR, Fields, TelemetryError
 from . import _messages as m
 from ._block import MessageBlock, handles
 
@@ -111,7 +111,6 @@ def _model(message: pmt.pmt_base) -> Fields:
     return {
         "link": m.read_link(message),
         "version": m.read_long(message, m.VERSION),
-        "healthy": m.read_bool(message, m.HEALTHY, default=True),
         "weights": np.array(pmt.f32vector_elements(weights), np.float32),
     }
 
@@ -124,7 +123,8 @@ def _status(message: pmt.pmt_base) -> Fields:
 
 
 def _plain(value: Any) -> Any:
-    """Values that travel: text keys, lists, and None for a float that is not finite; ``()`` is a dict."""
+    """Values that travel: text keys, lists, None for a float that is not finite, long texts cut; ``()`` is a
+    dict."""
     if value is None:
         return {}
     if isinstance(value, dict):
@@ -133,6 +133,8 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return value[: MAX_TEXT - 1] + "\u2026"
     return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
 

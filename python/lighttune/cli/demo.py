@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..core.rules import RULES
-
 FULL, QUICK = 3000, 600  # packets of each run
 STALL_S = 30.0
 
@@ -37,7 +35,6 @@ def add_parser(commands: Any) -> None:
     add("--quick", action="store_true", help=f"{QUICK} packets a run instead of {FULL}")
     add("--packets", type=int, metavar="N", help="packets of each run, 30 or more")
     add("--seed", type=int, default=7, help="of channel, noise and payloads (default: %(default)s)")
-    add("--rule", choices=sorted(RULES), default="local_head", help="tuning rule (default: %(default)s)")
     add("--plot", type=Path, metavar="FILE", help="write a plot (.png, .pdf, .svg)")
     add("--json", type=Path, metavar="FILE", help="write all figures and the per-packet record")
     parser.set_defaults(run=run)
@@ -58,24 +55,24 @@ def run(args: argparse.Namespace) -> int:
     packets = args.packets if args.packets is not None else QUICK if args.quick else FULL
     scenario = make_scenario(packets, args.seed)
     console = Console()
-    records, predictor = _run_both(scenario, args.rule, console)
-    figures = demo_figures.figures(scenario, records, predictor)
+    records = _run_both(scenario, console)
+    figures = demo_figures.figures(scenario, records)
     console.print(demo_figures.table(scenario, figures))
     if args.json is not None:
-        command = {name: str(getattr(args, name)) for name in ("quick", "packets", "seed", "rule")}
+        command = {name: str(getattr(args, name)) for name in ("quick", "packets", "seed")}
         document = {"command": command, "figures": figures, "packets": demo_figures.per_packet(records)}
         args.json.write_text(json.dumps(document, indent=1) + "\n")
         console.print(f"figures: {args.json}")
     if args.plot is not None:
         from .demo_plot import plot
 
-        plot(args.plot, scenario, records, predictor)
+        plot(args.plot, scenario, records)
         console.print(f"plot: {args.plot}")
     return 0
 
 
-def _run_both(scenario: Any, rule: str, console: Any) -> tuple[dict[str, Any], Any]:
-    """Both runs under a progress bar; their records, and the predictor that was tuned."""
+def _run_both(scenario: Any, console: Any) -> dict[str, Any]:
+    """Both runs under a progress bar; their records."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from .demo_link import DemoLink
@@ -87,19 +84,18 @@ def _run_both(scenario: Any, rule: str, console: Any) -> tuple[dict[str, Any], A
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    records, predictor = {}, None
+    records = {}
     with Progress(*columns, console=console) as bar:
         for adapter, title in (("olla", "OLLA"), ("lighttune", "LightTune")):
             task = bar.add_task(title, total=scenario.packets, delivered=0)
-            link = DemoLink(scenario, adapter, rule)
+            link = DemoLink(scenario, adapter)
             try:  # a flowgraph that is dropped while it runs hangs
                 link.begin()
                 for sent, delivered in _follow(link):
                     bar.update(task, completed=sent, delivered=delivered)
             finally:
                 records[adapter] = link.end()
-            predictor = link.predictor or predictor
-    return records, predictor
+    return records
 
 
 def _follow(link: Any) -> Any:

@@ -4,34 +4,38 @@
 Residual BLER counts everything that was not ACKed, time-outs included. Goodput is delivered payload over the
 airtime of all bursts (preamble and header included). The true BLER of a real link is not known, so the
 prediction error is measured against what was observed: the mean over windows of `WINDOW` packets of
-``|mean predicted BLER - share of packets not ACKed|``, with the log loss beside it. "Before tuning" is what
-the offline predictor says of the very same packets and MCS.
+``|mean predicted BLER - share of packets not ACKed|``, with the log loss beside it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
-from ..core.guards import log_loss
-from ..core.predictor import Predictor
+from ..core.link_text import EXPERT_NAMES
 from ..modem.framing import burst_samples
 from .demo_link import PAYLOAD_BYTES, SAMP_RATE, Record, Scenario
 
 WINDOW = 50
+AFTER = 40
+"""Packets after a shift over which the price of the surprise is counted."""
+
+_CLIP = 1e-6  # of a predicted BLER, so that its log loss is finite
 
 
-def figures(scenario: Scenario, records: dict[str, Record], predictor: Predictor) -> dict[str, Any]:
+def figures(scenario: Scenario, records: dict[str, Record]) -> dict[str, Any]:
     """All figures of both runs, overall and for each phase, as plain numbers."""
     spans = {"all": (0, scenario.packets), **{name: (a, b) for name, a, b in scenario.phases}}
-    untuned = {name: untuned_bler(record, predictor) for name, record in records.items()}
-    out: dict[str, Any] = {
-        name: {phase: _of_span(record, untuned[name], slice(a, b)) for phase, (a, b) in spans.items()}
-        for name, record in records.items()
-    }
+    out: dict[str, Any] = {}
     for name, record in records.items():
         latency_us = 1e6 * record.latency_s[np.isfinite(record.latency_s)]
+        lost = 1 - np.nan_to_num(record.ack)
+        out[name] = {phase: _of_span(record, slice(a, b)) for phase, (a, b) in spans.items()}
+        out[name]["after_shift"] = {
+            phase: float(lost[start : start + AFTER].mean()) for phase, start, _ in scenario.phases[1:]
+        }
         out[name]["decision_latency_us"] = {
             "median": float(np.median(latency_us)),
             "p99": float(np.percentile(latency_us, 99)),
@@ -39,21 +43,35 @@ def figures(scenario: Scenario, records: dict[str, Record], predictor: Predictor
     state = records["lighttune"].status["tuner"]
     out["lighttune"]["tuned_share"] = state["updates"] / max(1, state["samples"])
     out["lighttune"]["tuner"] = state
+    beliefs = records["lighttune"].beliefs
+    for name, a, b in scenario.phases:
+        out["lighttune"][name] |= _believed([held for packet, held in beliefs if a <= packet < b])
+    out["lighttune"]["beliefs"] = [held | {"packet": packet} for packet, held in beliefs]
     return out
 
 
-def untuned_bler(record: Record, predictor: Predictor) -> np.ndarray:
-    """The offline predictor's BLER for each packet as it was sent, ``(packets,)``; nan without features."""
-    bler = np.full(record.packets, np.nan)
-    offline = predictor.weights()
-    for seq, features in record.features.items():
-        bler[seq] = predictor.bler(offline, features)[int(record.mcs[seq])]
-    return bler
+def _believed(beliefs: list[dict[str, Any]]) -> dict[str, str]:
+    """Of a phase's statuses, in words: what the reports were held to be off by, in the mean, and who decided
+    most often."""
+    if not beliefs:
+        return {}
+    high_db = [-held["offset_db"] for held in beliefs if "offset_db" in held]
+    (expert, times), *_ = Counter(held["expert"] for held in beliefs).most_common(1)
+    return {
+        "reports_high_db": f"{np.mean(high_db):+.1f} dB" if high_db else "no report came",
+        "decided_by": f"{EXPERT_NAMES[expert]}, {100 * times / len(beliefs):.0f} %",
+    }
 
 
-def tuned_slots(record: Record) -> np.ndarray:
-    """The packets that were decided with newer weights than the one before, bool ``(packets,)``."""
-    return np.diff(record.version, prepend=0) > 0
+def airtime_s(record: Record) -> np.ndarray:
+    """Airtime of each packet's burst, ``(packets,)``; 0 where none was sent."""
+    bursts = [burst_samples(int(m), PAYLOAD_BYTES) if np.isfinite(m) else 0 for m in record.mcs]
+    return np.array(bursts) / SAMP_RATE
+
+
+def delivered_kbit(record: Record) -> np.ndarray:
+    """Payload that each packet brought, ``(packets,)``."""
+    return 8e-3 * PAYLOAD_BYTES * np.nan_to_num(record.ack)
 
 
 def windowed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -62,30 +80,21 @@ def windowed(values: np.ndarray, window: int = WINDOW) -> np.ndarray:
     return np.array([np.nanmean(p) if np.isfinite(p).any() else np.nan for p in parts])
 
 
-def _of_span(record: Record, untuned: np.ndarray, span: slice) -> dict[str, float]:
-    mcs, ack = record.mcs[span], np.nan_to_num(record.ack[span])
-    airtime_s = sum(burst_samples(int(m), PAYLOAD_BYTES) for m in mcs[np.isfinite(mcs)]) / SAMP_RATE
-    nack, bler, before = 1 - ack, record.bler[span], untuned[span]
-    out = {
-        "goodput_kbps": 8e-3 * PAYLOAD_BYTES * float(ack.sum()) / airtime_s,
+def _of_span(record: Record, span: slice) -> dict[str, float]:
+    nack, bler = 1 - np.nan_to_num(record.ack[span]), record.bler[span]
+    known = np.isfinite(bler)
+    sure = np.clip(bler[known], _CLIP, 1 - _CLIP)
+    return {
+        "goodput_kbps": float(delivered_kbit(record)[span].sum() / airtime_s(record)[span].sum()),
         "residual_bler": float(nack.mean()),
         "prediction_error": _prediction_error(bler, nack),
-        "log_loss": _mean_loss(bler, nack),
+        "log_loss": float(-np.log(np.where(nack[known] > 0, sure, 1 - sure)).mean()),
     }
-    if np.isfinite(before).any():
-        out["prediction_error_before_tuning"] = _prediction_error(before, nack)
-        out["log_loss_before_tuning"] = _mean_loss(before, nack)
-    return out
 
 
 def _prediction_error(bler: np.ndarray, nack: np.ndarray) -> float:
     nack = np.where(np.isfinite(bler), nack, np.nan)
     return float(np.nanmean(np.abs(windowed(bler) - windowed(nack))))
-
-
-def _mean_loss(bler: np.ndarray, nack: np.ndarray) -> float:
-    known = np.isfinite(bler)
-    return float(log_loss(bler[known], nack[known]).mean())
 
 
 def per_packet(records: dict[str, Record]) -> dict[str, dict[str, list]]:
@@ -104,37 +113,39 @@ def table(scenario: Scenario, result: dict[str, Any]) -> Any:
     out = Table(
         title=f"{scenario.packets} packets of {PAYLOAD_BYTES} bytes, the same for both", title_justify="left"
     )
-    out.add_column("")
-    out.add_column("OLLA", justify="right")
-    out.add_column("LightTune", justify="right")
-    out.add_column("", justify="right")
+    for justify in ("left", "left", "right", "right", "right"):
+        out.add_column("", justify=justify)
+    out.columns[2].header, out.columns[3].header = "OLLA", "LightTune"
     olla, ours = result["olla"], result["lighttune"]
     spans = [("all", "whole run"), *((name, name) for name, _, _ in scenario.phases)]
-    for key, label in spans:
-        a, b = olla[key]["goodput_kbps"], ours[key]["goodput_kbps"]
-        out.add_row(
-            f"goodput, {label}",
-            f"{a:.0f} kbit/s",
-            f"{b:.0f} kbit/s",
-            f"{100 * (b / a - 1) if a else 0:+.1f} %",
-        )
-    out.add_section()
-    for key, label in spans:
-        out.add_row(
-            f"residual BLER, {label}", *(f"{100 * r[key]['residual_bler']:.1f} %" for r in (olla, ours)), ""
-        )
-    out.add_section()
-    for key, label in spans:
-        before, after = ours[key]["prediction_error_before_tuning"], ours[key]["prediction_error"]
-        out.add_row(
-            f"BLER prediction error, {label}",
-            f"{olla[key]['prediction_error']:.3f}",
-            f"{after:.3f} (un-tuned {before:.3f})",
-            f"{100 * (after / before - 1) if before else 0:+.0f} %",
-        )
-    out.add_section()
-    out.add_row("packets that were tuned on", "", f"{100 * ours['tuned_share']:.1f} %", "")
+    for title, key, text in (
+        ("goodput", "goodput_kbps", lambda x: f"{x:.0f} kbit/s"),
+        ("residual BLER", "residual_bler", _percent),
+        ("BLER prediction error", "prediction_error", lambda x: f"{x:.3f}"),
+    ):
+        _add(out, title, [(label, olla[span][key], ours[span][key]) for span, label in spans], text)
+        if key == "residual_bler":
+            after = [(name, share, ours["after_shift"][name]) for name, share in olla["after_shift"].items()]
+            _add(out, f"residual BLER, {AFTER} packets after the shift to", after, _percent)
+    for title, key in (("reports too high by, as held", "reports_high_db"), ("decided by", "decided_by")):
+        for name, _, _ in scenario.phases:
+            out.add_row(title, name, "", ours[name].get(key, "not told"), "")
+            title = ""
+        out.add_section()
+    out.add_row("packets that were tuned on", "", "", _percent(ours["tuned_share"]), "")
+    title = "decision latency"
     for key in ("median", "p99"):
-        cells = (f"{r['decision_latency_us'][key]:.0f} us" for r in (olla, ours))
-        out.add_row(f"decision latency, PDU in to PDU out, {key}", *cells, "")
+        out.add_row(title, key, *(f"{r['decision_latency_us'][key]:.0f} us" for r in (olla, ours)), "")
+        title = ""
     return out
+
+
+def _add(out: Any, title: str, rows: list[tuple[str, float, float]], text: Any) -> None:
+    for label, a, b in rows:
+        out.add_row(title, label, text(a), text(b), f"{100 * (b / a - 1):+.0f} %" if a else "")
+        title = ""
+    out.add_section()
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

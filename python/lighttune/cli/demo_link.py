@@ -81,7 +81,10 @@ def make_scenario(packets: int, seed: int) -> Scenario:
 
 @dataclass
 class Record:
-    """What was seen of one run, by slot; nan where nothing was. All arrays have shape ``(packets,)``."""
+    """What was seen of one run, by slot; nan where nothing was. All arrays have shape ``(packets,)``.
+
+    ``beliefs``: what the selector's status said that it holds of the link, and the last packet before it.
+    """
 
     packets: int
     mcs: np.ndarray = field(init=False)
@@ -90,7 +93,7 @@ class Record:
     snr_db: np.ndarray = field(init=False)
     version: np.ndarray = field(init=False)
     latency_s: np.ndarray = field(init=False)
-    features: dict[int, np.ndarray] = field(default_factory=dict)
+    beliefs: list[tuple[int, dict]] = field(default_factory=list)
     status: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -172,6 +175,7 @@ class Recorder(gr.basic_block):
     def __init__(self, packets: int) -> None:
         gr.basic_block.__init__(self, name="recorder", in_sig=None, out_sig=None)
         self.record = Record(packets)
+        self._decided = 0
         self.chosen_s = np.full(packets, np.nan)
         self.done = threading.Event()  # the last packet's fate is written down
         for port in ("pdu", "decision", "feedback", "csi", "status"):
@@ -189,8 +193,7 @@ class Recorder(gr.basic_block):
         seq = seen["seq"]
         self.record.mcs[seq], self.record.bler[seq] = seen["mcs"], seen["bler"]
         self.record.version[seq] = seen["version"]
-        if len(seen["features"]):
-            self.record.features[seq] = np.array(seen["features"])
+        self._decided = seq
 
     def on_feedback(self, message: pmt.pmt_base) -> None:
         """A packet's fate is known."""
@@ -208,6 +211,8 @@ class Recorder(gr.basic_block):
         """A block says how it is."""
         seen = pmt.to_python(message)
         self.record.status[seen["block"]] = seen
+        if held := seen.get("beliefs"):
+            self.record.beliefs.append((self._decided, held["0"]))
 
 
 class DemoLink(gr.top_block):

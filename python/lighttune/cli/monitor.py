@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from ..net.listener import Listener
 
 _HELP = """\
-Show what the links of a running flowgraph are doing: MCS, SNR, BLER predicted and observed, goodput, the
-tuner's state, who decides, and what was dropped.
+Show what the links of a running flowgraph are doing: MCS, SNR, BLER predicted and observed, goodput, whose
+predictions decide, what is believed of the reports and of losses, the tuner's state, what is out of the
+ordinary, and what was dropped.
 
     lighttune monitor tcp://127.0.0.1:5558            live; q or Ctrl-C leaves
     lighttune monitor tcp://127.0.0.1:5558 --once     listen for 3 s, print, and end: for scripts
@@ -31,8 +32,9 @@ The flowgraph needs a telemetry block: lighttune.telemetry(endpoint="tcp://127.0
 answers Prometheus on http://127.0.0.1:9108/metrics besides, and without a terminal does nothing else; the
 Grafana board is docs/grafana/lighttune.json (installed: share/gr-lighttune/grafana).
 """
-_WIDTH = 150  # of what is printed where there is no terminal
+_WIDTH = 170  # of what is printed where there is no terminal
 _PERIOD_S = 0.25
+_REST = 24  # lines of the screen that are not links
 
 
 def add_parser(commands: Any) -> None:
@@ -110,7 +112,7 @@ def _live(listener: Listener, ended: Callable[[], bool]) -> None:
         while not ended() and "q" not in pressed():
             listener.listen(_PERIOD_S)
             listener.sample()
-            picture = screen(listener, max(1, console.height - 16), console.width)
+            picture = screen(listener, max(1, console.height - _REST), console.width)
             live.update(Group(picture, Text("q or Ctrl-C leaves", "dim")), refresh=True)
 
 

@@ -15,7 +15,18 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..core.link_text import UNKNOWN, bit_rate, decibels, mcs_name, percent, trigger_state, tuner_count
+from ..core.link_text import (
+    UNKNOWN,
+    bit_rate,
+    decibels,
+    decider,
+    mcs_name,
+    offset,
+    percent,
+    tuner_count,
+    tuner_shift_db,
+    tuner_state,
+)
 from ..core.link_view import LinkView, Row, View
 from ..net.listener import Listener
 
@@ -25,7 +36,7 @@ HISTORY_S = 60.0
 _BARS = "▁▂▃▄▅▆▇█"
 _CELLS = 12
 _STALE_S = 2.0
-_CAUSES = 8
+_CAUSES, _REMARKS = 6, 8
 
 
 def screen(listener: Listener, rows: int, width: int) -> RenderableType:
@@ -38,7 +49,7 @@ def screen(listener: Listener, rows: int, width: int) -> RenderableType:
     """
     parts: list[RenderableType] = [_connection(listener)]
     if listener.views:
-        parts += [_links(listener, rows, width), _drops(listener)]
+        parts += [_links(listener, rows, width), _remarked(listener), _drops(listener)]
     return Group(*parts)
 
 
@@ -120,8 +131,13 @@ def _mcs(shown: _Shown) -> str:
 
 
 def _tuner(shown: _Shown) -> Text:
-    state = trigger_state(shown.link)
-    return Text(state, {"tuning": "bold cyan", "given up": "bold yellow"}.get(state, ""))
+    state = tuner_state(shown.view, shown.link)
+    return Text(state, {"tuning": "bold cyan", "away": "bold yellow", "silent": "bold yellow"}.get(state, ""))
+
+
+def _shift(shown: _Shown) -> str:
+    shift_db = tuner_shift_db(shown.link)
+    return UNKNOWN if math.isnan(shift_db) else f"{shift_db:+.1f} dB"
 
 
 def _told(name: str) -> Callable[[_Shown], str]:
@@ -132,28 +148,56 @@ def _curve(name: str, style: str) -> Callable[[_Shown], Text]:
     return lambda shown: Text(sparkline(list(shown.link.history), name, shown.now_s), style)
 
 
-def _decider(shown: _Shown) -> Text:
-    link, who = shown.link, shown.view.decider(shown.link) or UNKNOWN
-    if link.fallen:
-        return Text(who, "bold yellow")
-    return Text(who if link.version is None else f"{who}, version {link.version}")
+def _version(shown: _Shown) -> str:
+    return UNKNOWN if shown.link.version is None else str(shown.link.version)
+
+
+def _remarks(shown: _Shown) -> Text:
+    n = len(shown.link.belief.says)
+    return Text(f"\u25b2 {n}" if n else "", "bold yellow")
 
 
 _COLUMNS = (
     _Column("link", "right", 0, lambda shown: str(shown.number)),
     _Column("MCS", "left", 0, _mcs),
     _Column("SNR", "right", 0, lambda shown: decibels(shown.link.snr_db)),
-    _Column("SNR,\nlast minute", "left", 120, _curve("snr_db", "cyan")),
+    _Column("SNR,\nlast minute", "left", 158, _curve("snr_db", "cyan")),
     _Column("BLER\npredicted", "right", 0, lambda shown: percent(shown.link.predicted_bler)),
     _Column("BLER\nobserved", "right", 0, lambda shown: percent(shown.link.observed_bler)),
-    _Column("blocks\nfailed", "right", 90, lambda shown: f"{shown.link.window_nacks}/{shown.link.window}"),
+    _Column("blocks\nfailed", "right", 130, lambda shown: f"{shown.link.window_nacks}/{shown.link.window}"),
     _Column("goodput", "right", 0, lambda shown: bit_rate(shown.link.goodput_bps(shown.now_s))),
-    _Column("goodput,\nlast minute", "left", 120, _curve("goodput_bps", "green")),
+    _Column("goodput,\nlast minute", "left", 158, _curve("goodput_bps", "green")),
+    _Column("decided\nby", "left", 0, lambda shown: decider(shown.link) or UNKNOWN),
+    _Column("SINR less\nthe report", "right", 110, lambda shown: offset(shown.link)),
+    _Column("lost at\nevery MCS", "right", 110, lambda shown: percent(shown.link.belief.loss)),
     _Column("tuner", "left", 0, _tuner),
-    _Column("trigger\nfired", "right", 140, _told("fired")),
-    _Column("updates", "right", 140, _told("updates")),
-    _Column("decided by", "left", 0, _decider),
+    _Column("largest\nshift", "right", 168, _shift),
+    _Column("curves'\nversion", "right", 195, _version),
+    _Column("trigger\nfired", "right", 195, _told("fired")),
+    _Column("updates", "right", 195, _told("updates")),
+    _Column("", "left", 0, _remarks),
 )
+
+
+def _remarked(listener: Listener) -> RenderableType:
+    """What is out of the ordinary, link by link."""
+    several = len(listener.views) > 1
+    said = [
+        (f"{escape(source)}: {number}" if several else str(number), says)
+        for source, view in listener.views.items()
+        for number, link in sorted(view.links.items())
+        for says in link.belief.says
+    ]
+    if not said:
+        return Text("nothing out of the ordinary", "dim")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("link", justify="right")
+    table.add_column("out of the ordinary", no_wrap=True, overflow="ellipsis")
+    for link_name, says in said[:_REMARKS]:
+        table.add_row(link_name, escape(says))
+    if len(said) > _REMARKS:
+        table.caption = f"and {len(said) - _REMARKS} more"
+    return table
 
 
 def _drops(listener: Listener) -> RenderableType:

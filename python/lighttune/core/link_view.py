@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .mcs import TABLES, McsTable
 from .pending import PendingBlocks
+
+EXPERTS = ("network", "reports", "acks")
+"""Whose predictions may weigh most."""
 
 WINDOW_BLOCKS = 200
 """Blocks over which BLER is taken: 10 % is then known to within 2 points (one standard deviation)."""
@@ -23,6 +26,7 @@ GOODPUT_S = 2.0
 HISTORY_ROWS = 600
 """Rows that are kept of each link: a minute at ten a second."""
 
+_LARGEST = 1e6  # of what a belief may say: beyond any dB
 _BUCKET_S = 0.1
 _BUCKETS = round(GOODPUT_S / _BUCKET_S)
 _PENDING = 4096  # blocks that may wait for their feedback
@@ -49,17 +53,56 @@ class _Block(NamedTuple):
     bits: int
 
 
+class Belief(NamedTuple):
+    """What the selector's status says that it holds of a link; empty and NaN where it does not say.
+
+    Args:
+        expert: whose predictions weigh most: ``"network"``, ``"reports"`` or ``"acks"``.
+        sinr_db: SINR that is there now, in dB.
+        offset_db: SINR less what was reported, in dB; NaN where no report ever came.
+        width_db: standard deviation of that, in dB.
+        loss: share of packets that are lost at every MCS.
+        says: what is out of the ordinary, in sentences.
+    """
+
+    expert: str = ""
+    sinr_db: float = math.nan
+    offset_db: float = math.nan
+    width_db: float = math.nan
+    loss: float = math.nan
+    says: tuple[str, ...] = ()
+
+    @classmethod
+    def told(cls, fields: Mapping[str, Any]) -> Belief:
+        """Of a link's part of ``beliefs``; what is none of the above is left out."""
+
+        def real(name: str) -> float:
+            value = fields.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return math.nan
+            return float(value) if abs(value) < _LARGEST else math.nan
+
+        def text(name: str) -> str:
+            return value if isinstance(value := fields.get(name), str) else ""
+
+        expert = name if (name := text("expert")) in EXPERTS else ""
+        return cls(
+            expert, real("sinr_db"), real("offset_db"), real("width_db"), real("loss"),
+            tuple(filter(None, text("says").split("; "))),
+        )  # fmt: skip
+
+
 class LinkView:
     """One link.
 
     Attributes:
         snr_db: last report in dB; NaN before the first.
         mcs: last decision's index; None before the first.
-        version: of the weights that last decided; None before the first; it stays while OLLA decides.
-        fallen: the last decision did not come from the model.
+        version: of the curves that last decided, 0 for the model's own; None before the first, and where no
+            model decides (OLLA).
         decisions, probes, acks, nacks: messages so far (of feedback, retransmissions too).
         unmatched: feedback to a block that no decision told of, or that was told of already.
-        healthy: false while the tuner's guards have given up on the link.
+        belief: what the selector holds of the link.
         tuner: what the tuner's status says of this link, such as ``tuning`` and ``updates``; maybe empty.
         history: `Row`\\ s that `sample` took, the newest last, `HISTORY_ROWS` at most.
     """
@@ -68,9 +111,8 @@ class LinkView:
         self.snr_db = math.nan
         self.mcs: int | None = None
         self.version: int | None = None
-        self.fallen = False
         self.decisions = self.probes = self.acks = self.nacks = self.unmatched = 0
-        self.healthy = True
+        self.belief = Belief()
         self.tuner: Mapping[str, Any] = {}
         self.history: deque[Row] = deque(maxlen=HISTORY_ROWS)
         self._pending: PendingBlocks[_Block] = PendingBlocks(_PENDING)
@@ -80,9 +122,7 @@ class LinkView:
 
     def decided(self, seq: int, block: _Block, version: int, probe: bool, now_s: float) -> None:
         """A block was sent."""
-        self.mcs, self.fallen = block.mcs, version < 0
-        if version >= 0:
-            self.version = version
+        self.mcs, self.version = block.mcs, version if version >= 0 else None
         self.decisions += 1
         self.probes += probe
         self._pending.add(seq, block)
@@ -190,8 +230,6 @@ class View:
             self._link(fields).decided(fields["seq"], block, fields["version"], fields["probe"], now_s)
         elif kind == "feedback":
             self._link(fields).ended(fields["seq"], fields["ack"], fields["attempt"], now_s)
-        elif kind == "model" and "healthy" in fields:
-            self._link(fields).healthy = fields["healthy"]
         elif kind == "status":
             self._status(fields)
 
@@ -211,12 +249,16 @@ class View:
         # Not `McsTable.named` for any name: that would open a file which a message chose.
         if (name := fields.get("mcs_table")) in TABLES and (self.table is None or self.table.name != name):
             self.table = McsTable.named(name)
-        states = fields.get("state")
+        for link, state in self._of_links(fields.get("state")):
+            link.tuner = state
+        for link, belief in self._of_links(fields.get("beliefs")):
+            link.belief = Belief.told(belief)
+
+    def _of_links(self, states: Any) -> Iterator[tuple[LinkView, Mapping[str, Any]]]:
+        """The parts of a status that are of links which are known."""
         for number, state in states.items() if isinstance(states, Mapping) else ():
             if isinstance(state, Mapping) and number.isdecimal() and int(number) in self.links:
-                link = self.links[int(number)]
-                link.tuner = state
-                link.healthy = state.get("healthy") is not False
+                yield self.links[int(number)], state
 
     @property
     def drops(self) -> Counter[tuple[str, str]]:
@@ -230,18 +272,14 @@ class View:
         return found
 
     @property
-    def mode(self) -> str:
-        """The selector's ``mode``; empty while it is not known."""
-        for name in ("mcs_selector", "olla_selector"):
-            if name in self.blocks:
-                return str(self.blocks[name].get("mode", ""))
-        return ""
+    def tuner(self) -> str:
+        """How the selector hears its tuner: ``"heard"``, ``"not heard yet"``, ``"away"`` (its process or
+        service is) or ``"silent"``; empty while no selector said so."""
+        told = self.blocks.get("mcs_selector", {}).get("tuner", "")
+        return told if isinstance(told, str) else ""
 
-    def decider(self, link: LinkView) -> str:
-        """Who chose a link's last MCS: ``"model"``, or ``"OLLA"`` with its reason where that is known."""
-        if link.mcs is None:
-            return ""
-        if not link.fallen:
-            return "model"
-        reason = self.mode.partition(": ")[2] if self.mode.startswith("olla: ") else ""
-        return f"OLLA: {reason}" if reason else "OLLA"
+    @property
+    def rollbacks(self) -> int:
+        """How many times the selector dropped a tuner's curves: the model's would have predicted better."""
+        told = self.blocks.get("mcs_selector", {}).get("rollbacks", 0)
+        return told if isinstance(told, int) else 0

@@ -24,7 +24,7 @@ _POINTS = 512  # of one packet
 
 
 class panel(TapBlock):
-    """Shows a link's constellation, MCS, SNR, BLER predicted and observed, goodput, tuner and fallback.
+    """Shows a link's constellation, MCS, SNR, BLER predicted and observed, goodput, beliefs and tuner.
 
     The handlers only put messages into bounded buffers; a timer of the Qt thread reads them and draws. As in
     every Qt flowgraph, a `QApplication` must exist before the block is made.

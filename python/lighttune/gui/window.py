@@ -7,13 +7,26 @@ differ by the kind of line, too.
 
 from __future__ import annotations
 
+from html import escape
 from typing import NamedTuple
 
 import numpy as np
 import pyqtgraph as pg
 from PyQt5 import QtCore, QtGui, QtWidgets
 
-from ..core.link_text import UNKNOWN, bit_rate, decibels, mcs_name, percent, trigger_state, tuner_count
+from ..core.link_text import (
+    UNKNOWN,
+    bit_rate,
+    curves,
+    decibels,
+    decider,
+    mcs_name,
+    offset,
+    percent,
+    tuner_count,
+    tuner_shift_db,
+    tuner_state,
+)
 from ..core.link_view import LinkView, Row, View
 from ..modem.mapping import ORDERS, constellation
 
@@ -33,17 +46,21 @@ QLabel#value { font-size: 26px; font-weight: bold; }
 QLabel#note { color: #444444; font-size: 12px; }
 QLabel#title { font-size: 20px; font-weight: bold; }
 QLabel#heard { font-size: 13px; }
+QLabel#says { font-size: 14px; }
 """
 _CAPTIONS = {
     "mcs": "MCS (last decision)",
     "snr": "SNR (last report)",
+    "believed": "SINR believed",
     "goodput": "Goodput",
     "decider": "Decided by",
     "predicted": "BLER predicted",
     "observed": "BLER observed",
-    "trigger": "Tuner",
+    "loss": "Lost at every MCS",
+    "tuner": "Tuner",
     "drops": "Dropped",
 }
+_COLUMNS = 5
 
 
 class Constellation(NamedTuple):
@@ -74,7 +91,7 @@ class Tile(QtWidgets.QFrame):
         self.value.setText(value)
         self.value.setStyleSheet(f"color: {colour}")
         self.note.setText(note)
-        self.setToolTip(f"{value}\n{note}")
+        _tip(self, f"{value}\n{note}")
 
 
 class PanelWidget(QtWidgets.QWidget):
@@ -93,6 +110,8 @@ class PanelWidget(QtWidgets.QWidget):
         self.tiles = {key: Tile(caption) for key, caption in _CAPTIONS.items()}
         self.constellation, self.points, self.ideal = _constellation_plot()
         self.plots = _Plots()
+        self.says = _label("says")
+        self.says.setSizePolicy(QtWidgets.QSizePolicy.Ignored, QtWidgets.QSizePolicy.Preferred)
         self._list_links([link])
 
         head = QtWidgets.QHBoxLayout()
@@ -102,8 +121,8 @@ class PanelWidget(QtWidgets.QWidget):
         head.addWidget(self.heard)
         figures = QtWidgets.QGridLayout()
         for place, tile in enumerate(self.tiles.values()):
-            figures.addWidget(tile, *divmod(place, 4))
-        for column in range(4):
+            figures.addWidget(tile, *divmod(place, _COLUMNS))
+        for column in range(_COLUMNS):
             figures.setColumnStretch(column, 1)
         pictures = QtWidgets.QHBoxLayout()
         pictures.addWidget(self.constellation, 2)
@@ -111,6 +130,7 @@ class PanelWidget(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.addLayout(head)
         layout.addLayout(figures)
+        layout.addWidget(self.says)
         layout.addLayout(pictures, 1)
 
     def _choose(self) -> None:
@@ -169,16 +189,26 @@ class PanelWidget(QtWidgets.QWidget):
         tiles["observed"].show_text(
             percent(link.observed_bler), f"{link.window_nacks} of {link.window} blocks failed{lost}"
         )
-        who, _, reason = view.decider(link).partition(": ")
-        version = "" if link.version is None else f"model version {link.version}"
-        if link.fallen:
-            tiles["decider"].show_text(who, reason or version, _ORANGE)
-        else:
-            tiles["decider"].show_text(who or UNKNOWN, version)
-        state = trigger_state(link)
-        note = f"fired: {tuner_count(link, 'fired')}, updates: {tuner_count(link, 'updates')}"
-        colour = {"tuning": _BLUE, "given up": _ORANGE}.get(state, "black")
-        tiles["trigger"].show_text(state, "not heard" if state == UNKNOWN else note, colour)
+        tiles["decider"].show_text(decider(link) or UNKNOWN, curves(link))
+        self._show_belief(link)
+        state, shift_db = tuner_state(view, link), tuner_shift_db(link)
+        note = f"fired {tuner_count(link, 'fired')}"
+        if not np.isnan(shift_db):
+            note += f", largest shift {shift_db:+.1f} dB"
+        colour = {"tuning": _BLUE, "away": _ORANGE, "silent": _ORANGE}.get(state, "black")
+        tiles["tuner"].show_text(state, "not heard" if state == UNKNOWN else note, colour)
+
+    def _show_belief(self, link: LinkView) -> None:
+        belief = link.belief
+        known = not np.isnan(belief.offset_db)
+        self.tiles["believed"].show_text(
+            decibels(belief.sinr_db), f"less the report: {offset(link)}" if known else ""
+        )
+        self.tiles["loss"].show_text(percent(belief.loss))
+        text = "; ".join(belief.says)
+        self.says.setText(f"\u25b2 {text}" if text else "")
+        _tip(self.says, "\n".join(belief.says))
+        self.says.setStyleSheet(f"color: {_ORANGE}")
 
     def _show_drops(self, view: View) -> None:
         drops = view.drops
@@ -288,6 +318,11 @@ def _label(name: str, text: str = "") -> QtWidgets.QLabel:
     label.setObjectName(name)
     label.setTextFormat(QtCore.Qt.PlainText)  # texts come with messages
     return label
+
+
+def _tip(widget: QtWidgets.QWidget, text: str) -> None:
+    """A tool tip of a message's text; Qt would take one that looks like markup for such."""
+    widget.setToolTip(f"<qt>{escape(text)}</qt>".replace("\n", "<br>"))
 
 
 _NOBODY = LinkView()

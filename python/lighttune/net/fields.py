@@ -95,7 +95,6 @@ _NEEDED: dict[str, dict[str, _Number | _Is]] = {
     "model": {
         "link": _LINK,
         "version": _Number(int, 0, MAX_LONG),
-        "healthy": _Is(bool),
         "weights": _Is(np.ndarray),
     },
     "status": {"block": _Is(str)},
@@ -116,7 +115,7 @@ def check_fields(kind: str, fields: Any) -> None:
     csi      link, snr_db (dB); seq, time (s) where known
     decision link, seq, mcs, bler (0 to 1), features, version (-1 or more), probe; bits where known
     feedback link, seq, ack, attempt (0 to 255)
-    model    link, version, healthy, weights; or heartbeat (true), and away (true) with it
+    model    link, version, weights; or heartbeat (true), and away (true) with it
     status   block, and whatever it says of itself
     ======== ====================================================================================
 

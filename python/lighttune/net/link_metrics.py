@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..core.link_text import trigger_state, tuner_count
-from ..core.link_view import LinkView
+from ..core.link_text import tuner_count, tuner_shift_db
+from ..core.link_view import EXPERTS, LinkView
 from .listener import Listener
 from .metrics import Exporter
 
@@ -21,18 +21,23 @@ _GAUGES = {
     "bler_predicted": "Mean predicted BLER of the last 200 blocks, 0 to 1",
     "bler_observed": "Share of the last 200 blocks that failed, 0 to 1",
     "goodput_bits_per_second": "Payload bits acknowledged per second, over the last 2 s",
-    "model_version": "Version of the weights that last decided",
-    "fallback": "1 while OLLA decides for the link",
+    "sinr_believed_db": "SINR that the selector holds to be there, in dB",
+    "offset_db": "SINR that the selector holds to be there less what was reported, in dB",
+    "offset_width_db": "Standard deviation of that, in dB",
+    "loss": "Share of packets that the selector holds to be lost at every MCS, 0 to 1",
+    "remarks": "Sentences that the selector's status says of the link: what is out of the ordinary",
+    "model_version": "Version of the curves that last decided, 0 for the model's own",
     "tuning": "1 while the trigger has the link tuned",
-    "given_up": "1 while the tuner's guards have given up on the link",
+    "largest_shift_db": "Largest shift of a threshold that the tuner found, in dB",
 }
+_TUNER = ("heard", "away", "silent", "not heard yet")
 _COUNTERS = {
     "decisions": "Blocks whose MCS was decided",
     "probes": "Of these, blocks sent one MCS higher to learn",
     "acks": "Blocks acknowledged",
     "nacks": "Blocks not acknowledged",
     "unmatched": "Feedback to unknown blocks",
-    "updates": "Samples that changed the link's weights, as the tuner says",
+    "updates": "Samples that changed the link's curves, as the tuner says",
     "fired": "Times that the trigger fired, as the tuner says",
 }
 
@@ -68,6 +73,14 @@ class LinkMetrics(Exporter, Collector):
                         family.add_metric((source, str(number)), values[name])
         yield from gauges.values()
         yield from counters.values()
+        expert = GaugeMetricFamily(
+            "lighttune_link_expert", "1 for whose predictions weigh most", labels=(*labels, "expert")
+        )
+        for source, view in self._listener.views.items():
+            for number, link in view.links.items():
+                for name in EXPERTS if link.belief.expert else ():
+                    expert.add_metric((source, str(number), name), link.belief.expert == name)
+        yield expert
 
     def _of_the_rest(self) -> Iterator[Metric]:
         heard, subscriber = self._listener, self._listener.subscriber
@@ -78,6 +91,19 @@ class LinkMetrics(Exporter, Collector):
             for (block, cause), n in view.drops.items():
                 dropped.add_metric((source, block, cause), n)
         yield dropped
+        tuner = GaugeMetricFamily(
+            "lighttune_selector_tuner", "1 for how the selector hears its tuner", labels=("source", "state")
+        )
+        rollbacks = CounterMetricFamily(
+            "lighttune_selector_rollbacks", "Times that a tuner's curves were dropped", labels=("source",)
+        )
+        for source, view in heard.views.items():
+            if view.tuner:
+                for state in _TUNER:
+                    tuner.add_metric((source, state), view.tuner == state)
+                rollbacks.add_metric((source,), view.rollbacks)
+        yield tuner
+        yield rollbacks
         yield CounterMetricFamily("lighttune_telemetry_messages", "Messages heard", subscriber.received)
         yield CounterMetricFamily("lighttune_telemetry_missed", "Messages lost on the way", subscriber.missed)
         refused = CounterMetricFamily(
@@ -100,10 +126,14 @@ def _gauges(link: LinkView) -> dict[str, float]:
         "bler_predicted": link.predicted_bler,
         "bler_observed": link.observed_bler,
         "goodput_bits_per_second": link.goodput_bps(time.time()),
+        "sinr_believed_db": link.belief.sinr_db,
+        "offset_db": link.belief.offset_db,
+        "offset_width_db": link.belief.width_db,
+        "loss": link.belief.loss,
+        "remarks": len(link.belief.says) if link.belief.expert else math.nan,
         "model_version": math.nan if link.version is None else link.version,
-        "fallback": link.fallen,
-        "tuning": trigger_state(link) == "tuning",
-        "given_up": not link.healthy,
+        "tuning": link.tuner.get("tuning") is True,
+        "largest_shift_db": tuner_shift_db(link),
     }
 
 

@@ -80,7 +80,7 @@ def decode(frame: bytes) -> Message:
             frame,
             ext_hook=_unpack_vector,
             strict_map_key=True,
-            max_str_len=MAX_TEXT,
+            max_str_len=4 * MAX_TEXT,  # bytes: of its characters, `check_fields` counts
             max_bin_len=0,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.features import N_FEATURES
+from ..core.tuning import N_FEATURES
 from ..net.fields import Fields
 
 FORMAT = "lighttune-log"
@@ -59,10 +59,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("seq", "uint32", "sequence number of the block"),
         Column("mcs", "uint8", "index into the session's MCS table"),
         Column("bler", "double", "0 to 1, predicted probability of a NACK"),
-        Column("version", "int64", "of the weights that decided; -1 where no model did"),
+        Column("version", "int64", "of the curves that decided, 0: the model's own; -1: no model did"),
         Column("probe", "bool", "sent above the best MCS in order to learn"),
         Column("bits", "int64", "bits of the block's payload", optional=True),
-        Column("features", "list<float>", f"{N_FEATURES} link features, or none (see core/features.py)"),
+        Column("features", "list<float>", f"{N_FEATURES} that a tuner learns from (core/tuning.py), or none"),
     ),
     "feedback": (
         *_FIRST,
@@ -74,9 +74,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "model": (
         *_FIRST,
         _LINK,
-        Column("version", "int64", "of the weights that the tuner published, 0 as trained offline"),
-        Column("healthy", "bool", "false where the tuner's guards had given up"),
-        Column("weights", "list<float>", "the weights; empty unless they were recorded"),
+        Column("version", "int64", "of the curves that the tuner published, 0: the model's own"),
+        Column("weights", "list<float>", "the curves (core/link_tuner.py); empty unless they were recorded"),
     ),
     "status": (
         *_FIRST,
@@ -113,7 +112,7 @@ def _decision(f: Fields, weights: bool) -> list[Any]:
 def _model(f: Fields, weights: bool) -> list[Any] | None:
     if "heartbeat" in f:
         return None
-    return [f["link"], f["version"], f["healthy"], _raw(f["weights"]) if weights else b""]
+    return [f["link"], f["version"], _raw(f["weights"]) if weights else b""]
 
 
 def _raw(vector: np.ndarray) -> bytes:
@@ -132,6 +131,12 @@ _ROWS: dict[str, Callable[[Fields, bool], list[Any] | None]] = {
     "status": lambda f, w: [f["block"], json.dumps(f, default=_plain)],
     "loss": lambda f, w: [f["cause"], f["lost"]],
 }
+
+
+def as_now(name: str, row: list[Any]) -> list[Any]:
+    """A journal's row as today's columns have it: an older one of ``model`` also says, before the weights,
+    whether the tuner called the link healthy."""
+    return row[:-2] + row[-1:] if name == "model" and len(row) == len(TABLES[name]) + 1 else row
 
 
 def columns_of(name: str, rows: list[list[Any]]) -> dict[str, Any]:

@@ -15,11 +15,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..core.link_text import EXPERT_NAMES
 from .calibration import reliability
 from .summary import Summary, bler_over_time
 
 _OBSERVED, _PREDICTED, _GREY, _ALERT = "#222222", "#1f5fa8", "#777777", "#b3261e"
 _DPI = 110
+_CURVES = 8  # links of which the beliefs are drawn: those with the most statuses
 
 
 def png(figure: Figure) -> bytes:
@@ -33,7 +35,7 @@ def png(figure: Figure) -> bytes:
 def timeline(summary: Summary) -> Figure:
     """SNR, MCS, BLER, goodput and states over time, one below the other."""
     figure, axes = plt.subplots(
-        5, 1, figsize=(10.5, 11), sharex=True, layout="constrained", height_ratios=(1, 1.2, 1.2, 1, 0.45)
+        5, 1, figsize=(10.5, 11), sharex=True, layout="constrained", height_ratios=(1, 1.2, 1.2, 1, 0.7)
     )
     edges = summary.edges_s()
     for axis, draw in zip(axes, (_snr, _mcs, _bler, _goodput, _states), strict=True):
@@ -43,6 +45,28 @@ def timeline(summary: Summary) -> Figure:
     axes[-1].set_xlabel("time [s]" + (", sessions one behind the other" if len(summary.starts_s) > 1 else ""))
     axes[-1].set_xlim(0, edges[-1])
     figure.align_ylabels(axes)
+    return figure
+
+
+def beliefs(summary: Summary) -> Figure:
+    """How far the reports of each link were held to be off, and how many packets to be lost at every MCS."""
+    figure, (offset, loss) = plt.subplots(2, 1, figsize=(10.5, 5), sharex=True, layout="constrained")
+    most = sorted(summary.beliefs.items(), key=lambda item: -len(item[1].time_s))[:_CURVES]
+    for place, (link, held) in enumerate(sorted(most)):
+        colour = f"C{place}"
+        offset.fill_between(held.time_s, held.offset_db - held.width_db, held.offset_db + held.width_db,
+                            color=colour, alpha=0.15, lw=0)  # fmt: skip
+        offset.plot(held.time_s, held.offset_db, color=colour, lw=1.4, label=f"link {link}")
+        loss.plot(held.time_s, 100 * held.loss, color=colour, lw=1.4)
+    offset.axhline(0, color=_GREY, lw=0.8)
+    offset.set_ylabel("SINR less the report [dB]")
+    offset.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    loss.set(ylabel="lost at every MCS [%]", ylim=(0, None), xlabel="time [s]")
+    loss.set_xlim(0, max(summary.duration_s, 1e-3))
+    for axis in (offset, loss):
+        for start in summary.starts_s[1:]:
+            axis.axvline(start, color=_GREY, lw=0.8, ls=":")
+    figure.align_ylabels((offset, loss))
     return figure
 
 
@@ -150,8 +174,10 @@ def _goodput(axis: Axes, summary: Summary, edges: np.ndarray) -> None:
 
 
 def _states(axis: Axes, summary: Summary, edges: np.ndarray) -> None:
-    """A row each for tuning and fallback: the darker, the more links."""
-    rows = (("tuned on", summary.tuning, _PREDICTED), ("OLLA decides", summary.fallback, _ALERT))
+    """A row each for the tuner and the experts: the darker, the more links."""
+    rows = [("tuned on", summary.tuning, _ALERT)]
+    rows += [(f"by {EXPERT_NAMES[name]}", states, _PREDICTED)
+             for name, states in summary.experts.items()]  # fmt: skip
     for place, (_, states, colour) in enumerate(rows):
         ends = [*states.time_s[1:], summary.duration_s][: len(states.time_s)]
         for begin, end, share in zip(states.time_s, ends, states.share, strict=True):

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgpack
 
-from .columns import NAMES
+from .columns import NAMES, as_now
 
 MAGIC = b"LTunLog1"
 _HEAD = struct.Struct("<II")
@@ -135,6 +135,6 @@ def _row_at(buffer: bytes, start: int) -> tuple[str, list[Any], int] | None:
         return None
     try:
         table, *values = msgpack.unpackb(body)
-        return NAMES[table], values, end
+        return NAMES[table], as_now(NAMES[table], values), end
     except (ValueError, TypeError, IndexError):
         return None

@@ -11,6 +11,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..core.link_text import EXPERT_NAMES
 from . import figures
 from .summary import Summary
 
@@ -33,8 +34,13 @@ _TIMELINE_NOTE = """
 Blue cells show which MCS were sent, the darker the more often. Below them, the BLER that was predicted when
 each block was sent, and the share of blocks that then failed at their first transmission: where the blue line
 stays out of the grey band, the prediction was wrong. Goodput counts what arrived, per second (no more than
-was offered) and per symbol of airtime. At the bottom, when the tuner adapted the predictor, and when OLLA
-decided instead of it; the darker, the more links."""
+was offered) and per symbol of airtime. At the bottom, when the tuner adapted the curves, and whose
+predictions weighed most: the network's, those of the belief that reads the reports, or those of the belief
+that reads only ACK and NACK; the darker, the more links."""
+_BELIEF_NOTE = """
+What the selector held of each link, as its status said. SINR less the report: what has to be added to the
+reports, with one standard deviation; 0 where they are right. Lost at every MCS: packets that no MCS would
+have saved, such as those of collisions."""
 _CALIBRATION_NOTE = """
 Left: of the blocks for which some BLER was predicted, how many failed. A predictor that can be trusted lies
 on the diagonal; above it, it promised too much. Right: the MCS that were sent, and how often each failed."""
@@ -67,6 +73,9 @@ def html(summary: Summary) -> str:
             _note(_CALIBRATION_NOTE),
         ]
     parts += ["<h2>Links</h2>", _links(summary)]
+    if summary.beliefs:
+        parts += ["<h2>What was believed</h2>", _image(figures.beliefs(summary), "beliefs over time"),
+                  _note(_BELIEF_NOTE), _believed(summary)]  # fmt: skip
     parts += ["<h2>What was dropped or lost</h2>", _losses(summary)]
     parts += ["<h2>Sessions</h2>", _sessions(summary), "</body></html>"]
     return "\n".join(parts)
@@ -88,7 +97,7 @@ def _tiles(summary: Summary) -> str:
         (f"{len(np.unique(blocks.link))}", "links"),
         (share % (100 * blocks.probe.sum() / n), "of blocks were probes"),
         (share % (100 * (blocks.version < 0).sum() / n), "were decided without a model"),
-        (f"{summary.versions:,}", "models published by the tuner"),
+        (f"{summary.versions:,}", "sets of curves published by the tuner"),
         (f"{(~blocks.ended).sum():,}", "blocks whose end is not known"),
     ]
     cells = (f"<div class='tile'><b>{escape(v)}</b><span>{escape(what)}</span></div>" for v, what in tiles)
@@ -114,6 +123,21 @@ def _links(summary: Summary) -> str:
             "predicted [%]", "log loss", "probes [%]", "without model [%]", "last version"]  # fmt: skip
     more = f"<p class='note'>and {len(links) - _LINKS} more links</p>" if len(links) > _LINKS else ""
     return _table(head, rows) + more
+
+
+def _believed(summary: Summary) -> str:
+    rows = []
+    for link, held in sorted(summary.beliefs.items()):
+        n = max(held.experts.total(), 1)
+        shares = ", ".join(
+            f"{EXPERT_NAMES[name]} {100 * times / n:.0f} %" for name, times in held.experts.most_common()
+        )
+        off = f"{held.offset_db[-1]:+.1f} \u00b1 {held.width_db[-1]:.1f}"
+        off = off if np.isfinite(held.offset_db[-1]) else "-"  # no report ever came
+        said = "; ".join(held.says) or "-"
+        rows.append([link, shares or "-", off, f"{100 * held.loss[-1]:.1f}", said])  # a dash for NaN
+    head = ["link", "whose predictions decided", "SINR less the report [dB]", "lost at every MCS [%]"]
+    return _table([*head, "out of the ordinary, at the end"], rows)
 
 
 def _losses(summary: Summary) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.link_view import EXPERTS, Belief
 from ..core.mcs import McsTable
 from .calibration import scores, wilson
 from .log import Blocks, Session, blocks_of, check_mcs, sizes_of, symbols_of
@@ -18,6 +19,7 @@ from .log import Blocks, Session, blocks_of, check_mcs, sizes_of, symbols_of
 WINDOWS = 120
 """Windows that the time is divided into at most."""
 
+_DIGITS = 5  # of a link's number
 _BLOCKS_PER_WINDOW = 25  # at least, on average: fewer say little of a BLER
 
 
@@ -27,11 +29,32 @@ class States:
 
     Args:
         time_s: of each status on the log's time.
-        share: of links that are tuned on now (of the tuner), or for which OLLA decides (of the selector).
+        share: of links that are tuned on now (of the tuner), or that an expert decides for (of the selector).
     """
 
     time_s: np.ndarray
     share: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What the selector held of one link, as its status said; arrays of shape ``(n,)``, NaN where it did not.
+
+    Args:
+        time_s: of each status on the log's time.
+        offset_db: SINR less what was reported, in dB.
+        width_db: standard deviation of that, in dB.
+        loss: share of packets that are lost at every MCS.
+        experts: how many times each expert's predictions weighed most.
+        says: the last sentences.
+    """
+
+    time_s: np.ndarray
+    offset_db: np.ndarray
+    width_db: np.ndarray
+    loss: np.ndarray
+    experts: Counter[str]
+    says: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +67,9 @@ class Summary:
         snr_time_s, snr_link, snr_db: of every report.
         starts_s, duration_s: where each session begins on the log's time, and the end of the last one. Time
             between sessions does not count.
-        tuning, fallback: `States`.
+        tuning: `States` of the tuner.
+        experts: `States` of the selector by expert, in the order of `EXPERTS`.
+        beliefs: by link.
         versions: models that the tuner published.
         dropped: messages dropped in the flowgraph, by block and cause, as last said.
         lost: messages that are not in the log, by cause.
@@ -60,7 +85,8 @@ class Summary:
     starts_s: list[float]
     duration_s: float
     tuning: States
-    fallback: States
+    experts: dict[str, States]
+    beliefs: dict[int, Beliefs]
     versions: int
     dropped: Counter[tuple[str, str]]
     lost: Counter[str]
@@ -112,7 +138,7 @@ def summarise(found: Sequence[Session], table: McsTable | None) -> Summary:
     """
     parts, reports, starts = [], [], []
     tuning: list[tuple[float, float]] = []
-    fallback: list[tuple[float, float]] = []
+    beliefs: list[tuple[float, int, Belief]] = []
     dropped: Counter[tuple[str, str]] = Counter()
     lost: Counter[str] = Counter()
     begin, versions = 0.0, 0
@@ -126,7 +152,7 @@ def summarise(found: Sequence[Session], table: McsTable | None) -> Summary:
         starts.append(begin)
         parts.append((blocks, shift))
         reports.append((csi["time_s"] + shift, csi["link"], csi["snr_db"]))
-        _read_status(status, shift, tuning, fallback, dropped)
+        _read_status(status, shift, tuning, beliefs, dropped)
         losses = session.table("loss")
         for cause, n in zip(losses["cause"], losses["lost"].tolist(), strict=True):
             lost[cause] += n
@@ -136,7 +162,7 @@ def summarise(found: Sequence[Session], table: McsTable | None) -> Summary:
     damage = Counter({(s.name, cause): n for s in found for cause, n in s.damage.items()})
     return Summary(
         list(found), table, _joined(parts), snr_time_s, snr_link, snr_db, starts, begin, _states(tuning),
-        _states(fallback), versions, dropped, lost, damage,
+        _experts(beliefs), _beliefs(beliefs), versions, dropped, lost, damage,
     )  # fmt: skip
 
 
@@ -160,7 +186,7 @@ def _read_status(
     status: dict[str, Any],
     shift: float,
     tuning: list[tuple[float, float]],
-    fallback: list[tuple[float, float]],
+    beliefs: list[tuple[float, int, Belief]],
     dropped: Counter[tuple[str, str]],
 ) -> None:
     last: dict[str, dict[str, Any]] = {}
@@ -176,15 +202,38 @@ def _read_status(
         if isinstance(states, dict) and states:
             on = [bool(s.get("tuning")) for s in states.values() if isinstance(s, dict)]
             tuning.append((time_s + shift, sum(on) / max(len(on), 1)))
-        if isinstance(said.get("fallback_links"), int):
-            links = said.get("links")
-            share = said["fallback_links"] / links if isinstance(links, int) and links > 0 else 0.0
-            fallback.append((time_s + shift, min(share, 1.0)))
+        held = said.get("beliefs")
+        for link, belief in held.items() if isinstance(held, dict) else ():
+            if isinstance(belief, dict) and link.isdecimal() and len(link) <= _DIGITS:
+                beliefs.append((time_s + shift, int(link), Belief.told(belief)))
     for block, said in last.items():
         causes = said.get("dropped")
         for cause, n in causes.items() if isinstance(causes, dict) else ():
             if isinstance(n, int):
                 dropped[block, str(cause)] += n
+
+
+def _experts(told: list[tuple[float, int, Belief]]) -> dict[str, States]:
+    """Of how many of the links that a status told of each expert decided."""
+    at: dict[float, Counter[str]] = {}
+    for time_s, _, belief in told:
+        at.setdefault(time_s, Counter())[belief.expert] += 1
+    return {
+        expert: _states([(time_s, votes[expert] / votes.total()) for time_s, votes in at.items()])
+        for expert in EXPERTS
+    }
+
+
+def _beliefs(told: list[tuple[float, int, Belief]]) -> dict[int, Beliefs]:
+    by_link: dict[int, list[tuple[float, Belief]]] = {}
+    for time_s, link, belief in told:
+        by_link.setdefault(link, []).append((time_s, belief))
+    found = {}
+    for link, said in by_link.items():
+        columns = np.array([(t, b.offset_db, b.width_db, b.loss) for t, b in said], float).T
+        experts = Counter(b.expert for _, b in said if b.expert)
+        found[link] = Beliefs(*columns, experts=experts, says=said[-1][1].says)
+    return found
 
 
 def _states(said: list[tuple[float, float]]) -> States:
