@@ -205,6 +205,11 @@ class Link:
             self._harm, self._rest = 0.0, tuning.REST
             self.rollbacks += 1
 
+    @property
+    def best(self) -> int:
+        """The MCS that the last `select` chose, or would have chosen where it was given one."""
+        return int(self._links["best"][self._row])
+
     def bler(self) -> np.ndarray:
         """BLER of every MCS as it was predicted for the last block, ``(n_mcs,)``."""
         return self._work[N_EXPERTS].copy()
