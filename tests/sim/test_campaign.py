@@ -215,7 +215,7 @@ def test_the_example_is_a_good_spec_and_yaml_says_the_same_as_python(tmp_path):
     [
         ("worlds: [nominal", "while parsing"),
         ("links: 3\nworlds: [nominal]\nlinks: 4\n", "line 1: the key 'links' occurs twice"),
-        ("- a list", "the spec = .'a list'.: give a mapping of model, worlds"),
+        ("- a list", "the spec = .'a list'.: give a mapping of model, table, worlds"),
         ("", "the spec = None: give a mapping"),
         ("!!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
         ("worlds: &a [*a]\nseeds: [1]\nlinks: 1\nslots: 10\nadapters: {}\n", "its aliases stand for more"),
