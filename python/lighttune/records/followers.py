@@ -29,7 +29,8 @@ from ..sim.adapters import KINDS, Settings, complete, tuning_policy, with_object
 FOLLOWERS = tuple(kind for kind in KINDS if kind != "genie")
 """Kinds of adapters that can follow a log: all but the genie, which would have to know the truth."""
 
-_WAIT = 4096  # blocks that may wait for their outcome, as everywhere
+WAIT = 4096
+"""Blocks that may wait for their outcome, as everywhere."""
 
 
 class Choice(NamedTuple):
@@ -81,19 +82,19 @@ def follower_maker(
         return lambda link: _PeerFollower(*_PEERS[kind](model, settings, rng(link)))
     model, policy = with_objective(model, settings), tuning_policy(settings)
     if policy is None:
-        return lambda link: _LinkFollower(Link(model, _WAIT))
+        return lambda link: LinkFollower(Link(model, WAIT))
     if not settings["pool"]:
-        return lambda link: _LinkFollower(Link(model, _WAIT, tuner=LinkTuner(model, policy, max_links=1)))
+        return lambda link: LinkFollower(Link(model, WAIT, tuner=LinkTuner(model, policy, max_links=1)))
     tuner, pool = LinkTuner(model, policy, max_links=1), []
 
     def pooled(link: int) -> Follower:
-        pool.append(Link(model, _WAIT, tuner=tuner))
+        pool.append(Link(model, WAIT, tuner=tuner))
         return _PooledFollower(pool[-1], tuner, pool)
 
     return pooled
 
 
-class _LinkFollower:
+class LinkFollower:
     """LightTune, tuned or not."""
 
     def __init__(self, link: Link) -> None:
@@ -111,7 +112,7 @@ class _LinkFollower:
         self._link.feedback(seq, ack)
 
 
-class _PooledFollower(_LinkFollower):
+class _PooledFollower(LinkFollower):
     """One of many links whose tuner is the same: they all take what it tunes."""
 
     def __init__(self, link: Link, tuner: LinkTuner, pool: list[Link]) -> None:
@@ -139,7 +140,7 @@ class _PeerFollower:
     def __init__(self, adapter: Any, predict: Callable[[Any, int | None, int], np.ndarray | None]) -> None:
         self._adapter, self._predict = adapter, predict
         self._last_seq = self._measured_at = -1
-        self._sent: PendingBlocks[_Sent] = PendingBlocks(_WAIT)
+        self._sent: PendingBlocks[_Sent] = PendingBlocks(WAIT)
 
     def report(self, csi: Csi) -> None:
         self._adapter.report(csi)
