@@ -332,16 +332,6 @@ def test_work_that_kills_its_worker_ends_as_an_error_and_the_cluster_stays_here(
         assert "KilledWorker" in repr(ends[0])
 
 
-def test_training_draws_the_same_channels_by_however_many_workers(tmp_path, dask_cluster):
-    dask_cluster.workers(2)
-    sizes = ["--table", "nr-pdsch-2", "--links", "300", "--slots", "32", "--epochs", "1"]
-    files = []
-    for where in (["--workers", "1"], ["--workers", "2"], ["--scheduler", dask_cluster.address]):
-        files.append(tmp_path / f"{len(files)}.safetensors")
-        assert main(["train", *sizes, "--out", str(files[-1]), *where]) == 0
-    assert len({path.read_bytes() for path in files}) == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
     add("spec", type=Path, metavar="SPEC", help="YAML file, see below")
     add("--out", type=Path, metavar="DIR", help="folder of the results (default: out/NAME of NAME.yaml)")
     add("--dry-run", action="store_true", help="only check the spec, show its cells and estimate the time")
-    cluster.add_options(parser, None, "processes of this machine's (default: one for each core)")
+    cluster.add_options(parser)
     parser.set_defaults(run=run)
 
 

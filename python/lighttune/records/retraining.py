@@ -2,8 +2,8 @@
 """A network for a testbed from its own logs: trained on some sessions, judged on others. Needs torch.
 
 A log's events go through a link that is given the MCS which was really sent, so that its network reads what
-it would have read there. What it is trained on is the outcome at that MCS: of the others the log says nothing,
-and a network from scratch would not know them.
+it would have read there. It is trained on the outcome at that MCS: of the others the log says nothing, and a
+network from scratch would not know them.
 
 Sessions, not blocks, are held out: neighbouring blocks see the same channel, and a network that has seen one
 of them knows the others.
