@@ -12,6 +12,7 @@ from gnuradio.lighttune.core.link_files import load_model, save_model
 from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.records.log import blocks_of, sessions
+from gnuradio.lighttune.records.writer import LogWriter
 from gnuradio.lighttune.sim.conditions import Conditions, Recipe
 from gnuradio.lighttune.sim.drive import Script, drive
 from gnuradio.lighttune.sim.realise import realise
@@ -34,7 +35,7 @@ def record(folder, seeds, slots=700, **conditions):
 
 @pytest.fixture(scope="module")
 def impaired(tmp_path_factory):
-    """Three sessions of a testbed whose receiver is worse than its curves, and whose reports are 2 dB high."""
+    """Three sessions of a testbed whose receiver is worse than its curves, with reports 2 dB too high."""
     folder = tmp_path_factory.mktemp("impaired")
     record(folder, (1, 2, 3), evm=0.1, floor=0.02, slope_factor=3.0, report_bias_db=2.0)
     return folder
@@ -78,8 +79,6 @@ def test_what_was_read_from_a_log_is_what_the_network_read_on_the_air(tmp_path, 
     script = Script(bler, rng.random(n).astype(np.float32), np.full(n, np.nan, np.float32), np.ones(n),
                     np.arange(n) // 4 * 4 + 4, np.zeros(n))  # fmt: skip
     run = drive(MODEL.links(1), 0, MODEL, script, record=True)
-    from gnuradio.lighttune.records.writer import LogWriter
-
     writer = LogWriter(tmp_path, MODEL)
     for slot in range(n):
         for block in range(slot - 4, slot) if slot % 4 == 0 and slot else ():

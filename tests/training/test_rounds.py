@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core import load_model, make_link, network
+from gnuradio.lighttune.core import make_link, network
+from gnuradio.lighttune.core.link_files import load_model
 from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.tensors import read_tensors
