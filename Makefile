@@ -58,13 +58,10 @@ curves: setup ## measure the modem's BLER curves anew (minutes), then retrain wi
 	$(BIN)/lighttune modem-curves --packets 600 --json python/lighttune/models/amc_curves.json \
 		--plot docs/results/modem/bler.png --table docs/results/modem/bler.md
 
-train: setup ## train the shipped predictors and networks anew (hours; interrupted, a network goes on)
-	$(BIN)/lighttune train --table amc
-	$(BIN)/lighttune train --table nr-pdsch-1-sionna --clean-reports 0.8
+train: setup ## train the shipped networks anew (hours; interrupted, it goes on)
+	$(BIN)/lighttune train --table amc --files 8
+	$(BIN)/lighttune train --table nr-pdsch-1-sionna
 	$(BIN)/lighttune train --table wifi
-	$(BIN)/lighttune train --network --table amc --files 8
-	$(BIN)/lighttune train --network --table nr-pdsch-1-sionna
-	$(BIN)/lighttune train --network --table wifi
 
 docs: setup reference ## build the manual: build/manual/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

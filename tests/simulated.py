@@ -4,15 +4,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.messages import Csi, Decision, LinkAdapter
-from gnuradio.lighttune.core.predictor import Predictor
 from gnuradio.lighttune.records.writer import LogWriter, Rotation
 from gnuradio.lighttune.sim.realise import World
 
 
 def simulated_log(
     folder: Path,
-    predictor: Predictor,
+    model: LinkModel,
     world: World,
     make_adapter: Callable[[int], LinkAdapter],
     links: range | None = None,
@@ -24,7 +24,7 @@ def simulated_log(
 
     Returns the session's folder, and every link's decisions.
     """
-    writer = LogWriter(folder, predictor, {"world": world.name}, rotation, source="simulation")
+    writer = LogWriter(folder, model, {"world": world.name}, rotation, source="simulation")
     decisions: dict[int, list[Decision]] = {}
     for link in links or range(world.n_links):
         adapter, latest, acks = make_adapter(link), -1, {}

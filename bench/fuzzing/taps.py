@@ -163,7 +163,7 @@ def _read(folder: Path) -> Session:
     session = Session(folder)
     for table in TABLES:
         session.table(table)
-    blocks_of(session, features=True)
+    blocks_of(session)
     assert session.mcs_table is None or len(session.mcs_table)
     return session
 

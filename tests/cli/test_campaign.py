@@ -44,8 +44,8 @@ SLOW = {  # 48 cells of some 50 ms: enough to be killed among
     **SMALL,
     "seeds": {"first": 1, "count": 12},
     "adapters": {
-        "always": {"kind": "lighttune", "settings": {"trigger.always": True}},
-        "spsa": {"kind": "lighttune", "settings": {"trigger.always": True, "rule": "spsa"}},
+        "always": {"kind": "lighttune", "settings": {"tuning.always": True}},
+        "pooled": {"kind": "lighttune", "settings": {"tuning.always": True, "pool": True}},
     },
 }
 
@@ -139,7 +139,7 @@ def test_a_campaign_writes_table_plots_and_summary_and_equals_plain_runs(tmp_pat
     assert len(rows) == 12
     for row in rows[::3]:  # OLLA at its defaults
         assert (row["adapter"], row["status"]) == ("OLLA (delta_up_db 0.5)", "finished")
-        world = make_world(row["world"], read_spec(path).predictor.table, row["seed"], 2, 100)
+        world = make_world(row["world"], read_spec(path).model.table, row["seed"], 2, 100)
         expected = summary(run_batch(BatchOlla(world.table, 2), world))
         assert {name: row[name] for name in expected} == expected
         assert row["near_error"] is None  # OLLA has no BLER of every MCS to tell
@@ -198,7 +198,7 @@ def test_a_killed_worker_loses_no_cell(tmp_path, dask_cluster):
     campaign = read_spec(tmp_path / "spec.yaml")
     wanted = {cell.id: cell for cell in campaign.cells()}
     for row in rows[::12]:
-        here = command.run_cell(wanted[row["id"]], campaign.predictor)
+        here = command.run_cell(wanted[row["id"]], campaign.model)
         assert here["goodput"] == row["goodput"]
         assert here["near_error"] == row["near_error"]
 
@@ -330,16 +330,6 @@ def test_work_that_kills_its_worker_ends_as_an_error_and_the_cluster_stays_here(
         assert {port.ip for port in opened} == {"127.0.0.1"}
         ends = dict(cluster.completed(client, os._exit, [3]))
         assert "KilledWorker" in repr(ends[0])
-
-
-def test_training_draws_the_same_channels_by_however_many_workers(tmp_path, dask_cluster):
-    dask_cluster.workers(2)
-    sizes = ["--table", "nr-pdsch-2", "--links", "300", "--slots", "32", "--epochs", "1"]
-    files = []
-    for where in (["--workers", "1"], ["--workers", "2"], ["--scheduler", dask_cluster.address]):
-        files.append(tmp_path / f"{len(files)}.safetensors")
-        assert main(["train", *sizes, "--out", str(files[-1]), *where]) == 0
-    assert len({path.read_bytes() for path in files}) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from gnuradio import lighttune
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.checkpoint import load_predictor, shipped_models
+from gnuradio.lighttune.core.link_files import shipped_models
 from safetensors import safe_open
-
-LOSSES = ("what the labels leave open", "predictor", "table at the last report")
 
 
 def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tmp_path, capsys):
@@ -35,34 +33,14 @@ def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tm
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_training_writes_the_same_file_for_the_same_seed(tmp_path, capsys):
-    files = [tmp_path / f"{i}.safetensors" for i in range(3)]
-    for path, seed in zip(files, ("3", "3", "4"), strict=True):
-        sizes = ["--links", "40", "--slots", "60", "--epochs", "2"]
-        assert main(["train", "--table", "nr-pdsch-2", "--seed", seed, "--out", str(path), *sizes]) == 0
-    a, b, c = (path.read_bytes() for path in files)
-    assert a == b != c
-    assert len(load_predictor(files[0]).table) == 28
-    shown = capsys.readouterr().out
-    assert "held-out" in shown
-    with safe_open(files[0], framework="numpy") as file:
-        notes = json.loads(file.metadata()["lighttune"])["notes"]
-    losses = [float(notes[name]) for name in LOSSES]
-    for name, loss in zip(LOSSES, losses, strict=True):
-        assert f"{name:24s} {loss:.4f}" in shown
-    assert losses == sorted(losses)  # what is open < the predictor, after two epochs < the table
-    assert losses[1] < 0.8 * losses[2]
-
-
-def test_the_shipped_models_say_how_they_were_trained_and_beat_the_table():
+def test_the_shipped_models_say_how_they_were_trained_and_beat_the_beliefs():
     for name in shipped_models():
-        path = Path(lighttune.__file__).parent / "models" / f"{name}.safetensors"
+        path = Path(lighttune.__file__).parent / "models/links" / f"{name}.safetensors"
         with safe_open(path, framework="numpy") as file:
             notes = json.loads(file.metadata()["lighttune"])["notes"]
-        assert notes["table"] == name
         assert int(notes["seed"]) == 1  # the training seed of bench/protocol.py
-        left_open, predictor, looked_up = (float(notes[loss]) for loss in LOSSES)
-        assert left_open < predictor < 0.5 * looked_up
+        loss = {which: float(notes[f"log loss, {which}"]) for which in ("least", "network", "reports")}
+        assert loss["least"] < loss["network"] < loss["reports"]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +49,7 @@ def test_the_shipped_models_say_how_they_were_trained_and_beat_the_table():
         (["demo", "--packets", "3"], "packets = 3: give 30 or more"),
         (["demo", "--seed", "-1"], "--seed -1"),
         (["demo", "--plot", "/nowhere/at/all.png"], "no folder /nowhere/at"),
-        (["train", "--links", "0"], "--links 0: give 1 or more"),
+        (["train", "--files", "0"], "--files 0: give 1 to 64"),
         (["train", "--out", "/nowhere/model"], "no folder /nowhere"),
     ],
 )

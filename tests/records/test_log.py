@@ -12,6 +12,7 @@ import textwrap
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.records.columns import TABLES
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from flowgraph import until
 from patience import WAIT_S
 
+MODEL = LinkModel(McsTable.nr_pdsch(1))
 FEATURES = np.linspace(-1, 1, N_FEATURES, dtype=np.float32)
 
 
@@ -51,8 +53,8 @@ def only(path):
     return session
 
 
-def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path, plain_predictor):
-    writer = LogWriter(tmp_path, plain_predictor, {"antenna": "dipole"}, weights=True)
+def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path):
+    writer = LogWriter(tmp_path, MODEL, {"antenna": "dipole"}, weights=True)
     weights = np.arange(9, dtype=np.float32)
     writer.write("csi", {"link": 65535, "snr_db": -3.25, "seq": 2**32 - 1, "time": 5.5}, 1.0)
     writer.write("csi", {"link": 0, "snr_db": 7.0}, 2.0)
@@ -86,7 +88,7 @@ def test_every_kind_comes_back_with_its_order_and_its_missing_values(tmp_path, p
         numbers = np.concatenate([session.table(name)["number"] for name in TABLES])
         assert sorted(numbers) == list(range(7))
         assert session.about["notes"] == {"antenna": "dipole"}
-        assert session.mcs_table == plain_predictor.table
+        assert session.mcs_table == MODEL.table
         assert not session.damage
     assert session.about["rows"]["csi"] == 2
     assert session.about["ended_s"] > session.about["started_s"]
@@ -317,26 +319,36 @@ def test_feedback_finds_its_decision_through_wraps_repeats_and_disorder(tmp_path
     for event in events:
         writer.write(*event)
     writer.close()
-    blocks = blocks_of(only(tmp_path), features=True)
+    blocks = blocks_of(only(tmp_path))
     assert blocks.seq.tolist() == [7, 8, 9, 7, 10]
     assert blocks.ended.tolist() == [True, True, False, True, False]
     assert blocks.ack.tolist() == [False, False, False, True, False]
     assert blocks.delivered.tolist() == [True, False, False, True, False]
     assert blocks.attempts.tolist() == [2, 1, 0, 1, 0]
     assert blocks.end_s[:2].tolist() == [0.1, 0.4]
-    assert blocks.features.shape == (5, N_FEATURES)
 
 
-def test_the_table_is_the_one_that_was_noted_or_named_and_never_two(tmp_path, plain_predictor):
-    for folder, predictor, named, wanted in (
-        ("noted", plain_predictor, [], plain_predictor.table),
+def test_a_log_with_features_of_another_version_is_read_like_any_other(tmp_path):
+    writer = LogWriter(tmp_path)
+    for seq, n in enumerate((17, N_FEATURES, 0)):
+        writer.write("decision", decision(seq, features=np.ones(n, np.float32)), float(seq))
+        writer.write("feedback", feedback(seq), seq + 0.5)
+    writer.close()
+    session = only(tmp_path)
+    assert session.table("decision")["features"][1].tolist() == [17, N_FEATURES, 0]
+    assert blocks_of(session).ended.all()
+
+
+def test_the_table_is_the_one_that_was_noted_or_named_and_never_two(tmp_path):
+    for folder, model, named, wanted in (
+        ("noted", MODEL, [], MODEL.table),
         ("named", None, ["amc"], McsTable.amc()),
         ("neither", None, [], None),
-        ("both", plain_predictor, ["nr-pdsch-1"], plain_predictor.table),
+        ("both", MODEL, ["nr-pdsch-1"], MODEL.table),
         ("two", None, ["amc", "nr-pdsch-1"], ValueError),
-        ("other", plain_predictor, ["amc"], ValueError),
+        ("other", MODEL, ["amc"], ValueError),
     ):
-        writer = LogWriter(tmp_path / folder, predictor)
+        writer = LogWriter(tmp_path / folder, model)
         for name in named:
             writer.write("status", {"block": "mcs_selector", "mcs_table": name}, 1.0)
         writer.flush()

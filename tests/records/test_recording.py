@@ -16,7 +16,8 @@ import pytest
 import yaml
 from gnuradio import lighttune
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.checkpoint import fingerprint, load_model
+from gnuradio.lighttune.core.link_files import fingerprint, load_model
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.net.telemetry import Publisher
 from gnuradio.lighttune.records.log import blocks_of, sessions
 
@@ -32,7 +33,7 @@ COMMAND = [sys.executable, "-m", "gnuradio.lighttune.cli"]
 def test_the_block_records_all_that_a_link_said(ofdm_log):
     folder, said, recorder = ofdm_log
     (session,) = sessions([folder])
-    blocks = blocks_of(session, features=True)
+    blocks = blocks_of(session)
     selector = said["selector"]
     assert recorder["dropped"] == {}
     assert len(blocks) == recorder["rows"]["decision"] >= BLOCKS
@@ -40,13 +41,9 @@ def test_the_block_records_all_that_a_link_said(ofdm_log):
     assert blocks.ended.sum() == selector["acks"] + selector.get("nacks", 0) == len(blocks)
     assert blocks.seq.tolist() == list(range(len(blocks)))
     assert set(blocks.bits.tolist()) == {1024}
-    known = np.isfinite(blocks.features).all(axis=1)
-    assert known[-BLOCKS // 2 :].all()
-    assert np.all(np.diff(known.astype(int)) >= 0)  # unknown only before the first report
-    # What was decided on is what was reported: the first feature is the last SNR.
-    # Features are of single precision.
-    reported = session.table("csi")["snr_db"].astype(np.float32)
-    assert np.isin(blocks.features[known, 0].astype(np.float32), reported).all()
+    flat, lengths = session.table("decision", ["features"])["features"]
+    assert set(lengths.tolist()) == {N_FEATURES}
+    assert np.isfinite(flat).all()
     assert session.mcs_table == load_model("amc").table
     assert session.about["model"] == fingerprint(load_model("amc")).hex()
     assert set(session.table("status")["block"]) == {"mcs_selector", "tuner", "amc_rx"}

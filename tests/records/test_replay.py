@@ -2,6 +2,7 @@
 """Replay: the adapter that made a log makes it again; others are judged by what the log knows."""
 
 import json
+from dataclasses import replace as changed
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from gnuradio.lighttune.baselines.salad import Salad
 from gnuradio.lighttune.baselines.thompson import ThompsonSampling
 from gnuradio.lighttune.baselines.trend_olla import TrendOlla
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.adapter import LightTune, Selector
-from gnuradio.lighttune.core.checkpoint import load_model
+from gnuradio.lighttune.core.link import Link
+from gnuradio.lighttune.core.link_files import load_model, save_model
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.selection import SelectionPolicy
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.tuning import TuningPolicy
 from gnuradio.lighttune.records.calibration import reliability, scores
-from gnuradio.lighttune.records.followers import FOLLOWERS, make_follower
+from gnuradio.lighttune.records.followers import FOLLOWERS, follower_maker
 from gnuradio.lighttune.records.log import blocks_of, sessions
 from gnuradio.lighttune.records.replay import judge, ratio, replay
 from gnuradio.lighttune.records.writer import LogWriter, Rotation
@@ -24,14 +26,9 @@ from gnuradio.lighttune.sim.worlds import make_world
 
 from simulated import simulated_log
 
-PREDICTOR = load_model("amc")
-TABLE = PREDICTOR.table
+MODEL = load_model("amc")
+TABLE = MODEL.table
 LINKS, SLOTS = 3, 800
-
-
-def lighttune(link):
-    fallback = Olla(TABLE, target=SelectionPolicy().bler_target)
-    return LightTune(Selector(PREDICTOR, fallback), Tuner(PREDICTOR, max_links=1))
 
 
 MAKERS = {
@@ -39,9 +36,11 @@ MAKERS = {
     "trend_olla": lambda link: TrendOlla(TABLE),
     "salad": lambda link: Salad(TABLE, np.random.default_rng(link)),
     "thompson": lambda link: ThompsonSampling(TABLE, np.random.default_rng(link)),
-    "untuned": lambda link: LightTune(Selector(PREDICTOR, Olla(TABLE)), None),
-    "lighttune": lighttune,
+    "untuned": lambda link: Link(MODEL),
+    "lighttune": lambda link: Link(MODEL, tuner=LinkTuner(MODEL, TuningPolicy(always=True), max_links=1)),
 }
+GIVEN = {"lighttune": {"tuning.always": True}}
+"""Settings by adapter, as it is made here."""
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +54,14 @@ def made(tmp_path_factory, world):
     logs = {}
     for name, make in MAKERS.items():
         folder, decisions = simulated_log(
-            tmp_path_factory.mktemp(name), PREDICTOR, world, make, bits=2048 if name == "olla" else None
+            tmp_path_factory.mktemp(name), MODEL, world, make, bits=2048 if name == "olla" else None
         )
         logs[name] = sessions([folder])[0], decisions
     return logs
 
 
-def follow(session, name, given=None):
-    make = lambda link: make_follower(name, given or {}, PREDICTOR, np.random.default_rng(link))  # noqa: E731
+def follow(session, name, model=MODEL, **more):
+    make = follower_maker(name, GIVEN.get(name, {}) | more, model, np.random.default_rng)
     return replay(session, TABLE, make)
 
 
@@ -137,15 +136,27 @@ def test_an_adapter_is_not_told_how_its_own_choice_would_have_ended(made):
     assert np.array_equal(before.bler, after.bler)
 
 
-def test_tuning_on_a_log_improves_the_prediction_where_reports_are_biased(made):
+def test_tuning_on_a_log_improves_the_prediction_where_the_curves_are_wrong(made):
+    """Every other modulation needs 2.5 dB less than the table says, and the others 2.5 dB more."""
     session, _ = made["olla"]
-    verdicts = {name: judge([follow(session, name)], TABLE) for name in ("untuned", "lighttune")}
-    assert verdicts["lighttune"].predicted["log_loss"] < verdicts["untuned"].predicted["log_loss"]
+    off_db = 2.5 * (-1.0) ** TABLE.order_of
+    wrong = changed(TABLE, name="wrong", threshold_db=tuple(np.array(TABLE.threshold_db) + off_db))
+    loss = {
+        name: judge([follow(session, *how, LinkModel(wrong), **more)], TABLE).predicted["log_loss"]
+        for name, how, more in (
+            ("untuned", ["untuned"], {}),
+            ("tuned", ["lighttune"], {"tuning.prior_db": 2.0}),
+            ("pooled", ["lighttune"], {"tuning.prior_db": 2.0, "pool": True}),
+        )
+    }
+    assert loss["tuned"] < loss["untuned"]
+    assert loss["pooled"] < loss["untuned"]
+    assert loss["pooled"] != loss["tuned"]
 
 
 def test_blocks_without_an_end_and_reports_without_a_number_are_followed(tmp_path, world):
     folder, decisions = simulated_log(
-        tmp_path, PREDICTOR, world, MAKERS["olla"], range(1), lose=lambda link, slot: slot % 7 == 0
+        tmp_path, MODEL, world, MAKERS["olla"], range(1), lose=lambda link, slot: slot % 7 == 0
     )
     session = sessions([folder])[0]
     done = follow(session, "olla")
@@ -160,7 +171,7 @@ def test_a_log_of_another_table_is_refused(made, tmp_path):
     with pytest.raises(ValueError, match="table 'small' only 0 to 0"):
         replay(session, small, lambda link: None)
     with pytest.raises(ValueError, match="genie"):
-        make_follower("genie", {}, PREDICTOR, np.random.default_rng(1))
+        follower_maker("genie", {}, MODEL, np.random.default_rng)
 
 
 def test_scores_and_bins_are_those_of_their_definitions(rng):
@@ -196,8 +207,8 @@ def test_the_interval_of_a_ratio_covers_the_truth_of_correlated_blocks(rng):
 def test_the_command_shows_and_writes_what_it_found(made, tmp_path, capsys):
     folder = made["olla"][0].folder
     figures = tmp_path / "replay.json"
-    arguments = ["--adapter", "olla", "--adapter", "lighttune", "--set", "trigger.always=true",
-                 "--set", "rule=forward_forward", "--json", str(figures)]  # fmt: skip
+    arguments = ["--adapter", "olla", "--adapter", "lighttune", "--set", "tuning.always=true",
+                 "--set", "pool=true", "--json", str(figures)]  # fmt: skip
     assert main(["replay", str(folder), *arguments]) == 0
     shown = capsys.readouterr().out
     for words in ("as recorded", "agrees", "2400 blocks of 1 session(s)", "at least"):
@@ -215,10 +226,12 @@ def test_the_command_shows_and_writes_what_it_found(made, tmp_path, capsys):
         (["--set", "nonsense=3"], "no such setting"),
         (["--set", "nonsense"], "give NAME=VALUE"),
         (["--adapter", "olla", "--set", "target=7"], "target"),
-        (["--model", "nr-pdsch-1-sionna"], "give a --model of the log's table"),
+        (["--model", "other.safetensors"], "give a --model of the log's table"),
     ],
 )
-def test_wrong_arguments_are_named_with_a_remedy(made, capsys, arguments, words):
+def test_wrong_arguments_are_named_with_a_remedy(made, tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    save_model(LinkModel(McsTable.named("nr-pdsch-2")), "other.safetensors")
     assert main(["replay", str(made["olla"][0].folder), *arguments]) == 1
     assert words in capsys.readouterr().err.replace("\n", " ")
 

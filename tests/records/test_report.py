@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.checkpoint import load_model
+from gnuradio.lighttune.core.link_files import load_model
 from gnuradio.lighttune.records.log import blocks_of, sessions
 from gnuradio.lighttune.records.report import html
 from gnuradio.lighttune.records.summary import bler_over_time, summarise

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.baselines import Genie, Olla, Salad, TableOnly, ThompsonSampling, TrendOlla
 from gnuradio.lighttune.baselines.thompson import draw_constrained as draw_constrained_of_one
-from gnuradio.lighttune.core.adapter import LightTune, Selector
-from gnuradio.lighttune.core.guards import GuardPolicy
+from gnuradio.lighttune.core import tuning
+from gnuradio.lighttune.core.link import Link
+from gnuradio.lighttune.core.link_files import load_model
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.messages import Csi, Decision, LinkAdapter
-from gnuradio.lighttune.core.predictor import Predictor
+from gnuradio.lighttune.core.messages import Csi, LinkAdapter
 from gnuradio.lighttune.core.selection import SelectionPolicy
-from gnuradio.lighttune.core.trigger import TriggerPolicy
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.tuning import TuningPolicy
 from gnuradio.lighttune.sim import Trace, World, make_world, run, summary
-from gnuradio.lighttune.sim.batch import BatchAdapter, BatchLightTune, run_batch
+from gnuradio.lighttune.sim.batch import BatchAdapter, run_batch
+from gnuradio.lighttune.sim.batch_link import BatchLink
 from gnuradio.lighttune.sim.peers import (
     BatchGenie,
     BatchOlla,
@@ -26,8 +28,6 @@ from gnuradio.lighttune.sim.peers import (
     BatchTrendOlla,
     draw_constrained,
 )
-
-from helpers import make_predictor
 
 TABLE = McsTable.amc()
 LINKS = 3
@@ -52,9 +52,8 @@ def assert_same_run(together: Trace, apart: Trace) -> None:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    """Not trained, so that tuning has much to do, and of all the features some use."""
-    return make_predictor(TABLE, seeded(), depth=0.3)
+def model() -> LinkModel:
+    return load_model("amc")
 
 
 @dataclass(frozen=True)
@@ -183,46 +182,64 @@ def test_rows_of_arms_are_drawn_as_one_is(rng):
         assert arms[row] == expected
 
 
-@pytest.mark.parametrize(
-    ("rule", "delay"), [(None, 1), ("local_head", 1), ("local_head", 4), ("forward_forward", 4)]
-)
-def test_lighttune_chooses_and_tunes_as_its_twin_does(rule, delay, world, predictor):
-    policy = SelectionPolicy()
-
-    def tuner(links: int) -> Tuner | None:
-        return None if rule is None else Tuner(predictor, rule, max_links=links)
-
-    together = run_batch(
-        BatchLightTune(predictor, LINKS, policy, tuner(LINKS)), world, feedback_delay_slots=delay
-    )
+def apart_and_together(
+    model: LinkModel, world: World, policy: TuningPolicy | None, delay: int = 1
+) -> tuple[Trace, Trace]:
+    together = run_batch(BatchLink(model, LINKS, policy), world, feedback_delay_slots=delay, predict=True)
     apart = run(
-        lambda link: LightTune(Selector(predictor, Olla(TABLE), policy), tuner(1)),
+        lambda link: Link(model, tuner=None if policy is None else LinkTuner(model, policy, max_links=1)),
         world,
         feedback_delay_slots=delay,
+        predict=lambda link, decision: link.bler(),
+    )
+    return apart, together
+
+
+@pytest.mark.parametrize(
+    ("policy", "delay"),
+    [(None, 1), (TuningPolicy(), 4), (TuningPolicy(always=True), 1), (TuningPolicy(always=True), 4)],
+)
+def test_lighttune_chooses_and_tunes_as_its_twin_does(policy, delay, world, model):
+    apart, together = apart_and_together(model, world, policy, delay)
+    assert_same_run(together, apart)
+    np.testing.assert_array_equal(together.near_bler, apart.near_bler)
+    np.testing.assert_allclose(together.near_true, apart.near_true, rtol=1e-6)
+    assert together.probe.any()
+    if policy is None or policy.always:
+        assert (together.version.max(axis=1) > 0).all() == (policy is not None)
+
+
+def test_curves_that_do_harm_are_dropped_and_taken_again_after_a_rest_as_its_twin_does(model):
+    """A prior that believes every accident, and a PHY that changes: both drop curves, and rest as long."""
+    hasty = TuningPolicy(always=True, prior_db=8.0, prior_log=4.0, finest_db=4.0)
+    world = make_world("mixture", TABLE, 13, n_links=LINKS, n_slots=1200)
+    plain = LinkModel(TABLE)
+    apart, together = apart_and_together(plain, world, hasty, 4)
+    assert_same_run(together, apart)
+    dropped = (together.version[:, 1:] == 0) & (together.version[:, :-1] > 0)
+    taken = (together.version[:, 1:] > 0) & (together.version[:, :-1] == 0)
+    assert dropped.any()
+    assert (taken.sum(axis=1) > 1).any()
+    for link, slot in zip(*np.nonzero(dropped), strict=True):
+        assert (together.version[link, slot + 1 : slot + 1 + tuning.REST] == 0).all()
+
+
+def test_at_a_target_the_share_of_failures_is_held_as_by_its_twin(world, model):
+    apart, together = apart_and_together(
+        LinkModel(TABLE, model.net, SelectionPolicy("target", bler_target=0.05)), world, None
     )
     assert_same_run(together, apart)
-    assert together.probe.any()
-    assert (together.version.max(axis=1) > 0).any() == (rule is not None)
+    free = run_batch(BatchLink(model, LINKS), world)
+    assert summary(together)["residual_bler"] < summary(free)["residual_bler"]
 
 
-@pytest.mark.parametrize("fallback", [True, False])
-def test_lighttune_hands_over_to_olla_and_takes_over_again_as_its_twin_does(fallback, world, predictor):
-    policy = SelectionPolicy("target", bler_target=0.2)
-    nervous = GuardPolicy(margin=0.1, max_rollbacks=1, rest=60)
-
-    def tuner(links: int) -> Tuner:
-        return Tuner(predictor, "local_head", TriggerPolicy(always=True), nervous, links)
-
-    together = run_batch(BatchLightTune(predictor, LINKS, policy, tuner(LINKS), fallback), world)
-    by_olla = together.version[:, 20:] < 0
-    if fallback:
-        apart = run(lambda i: LightTune(Selector(predictor, Olla(TABLE), policy), tuner(1)), world)
-        assert_same_run(together, apart)
-        changes = np.abs(np.diff(by_olla.astype(int), axis=1)).sum(axis=1)
-        assert (changes >= 2).all()  # every link to OLLA and back,
-        assert changes.max() > 4  # and some again and again
-    else:
-        assert not by_olla.any()
+def test_links_of_a_pool_all_take_the_curves_that_one_of_them_tunes(world, model):
+    policy = TuningPolicy(always=True)
+    pooled = run_batch(BatchLink(model, LINKS, policy, pool=True), world)
+    # Every outcome of every link moves the same curves.
+    assert (pooled.version.max(axis=1) > 2 * world.n_slots).all()
+    alone = run_batch(BatchLink(model, LINKS, policy), world)
+    assert (alone.version.max(axis=1) < world.n_slots).all()
 
 
 def test_a_link_in_several_rows_with_different_settings_runs_as_in_runs_of_their_own(world):
@@ -259,20 +276,6 @@ def test_a_link_in_several_rows_with_different_settings_runs_as_in_runs_of_their
 
 
 COLUMNS = ("mcs", "bler", "true_bler", "ack", "goodput", "probe", "version", "latency_s")
-
-
-def test_predictions_near_the_best_mcs_are_those_of_the_twin(world, predictor):
-    together = run_batch(BatchLightTune(predictor, LINKS), world, predict=True)
-    selectors = [Selector(predictor, Olla(TABLE)) for _ in range(LINKS)]
-
-    def predict(adapter: LinkAdapter, decision: Decision) -> np.ndarray:
-        if not decision.features.size:
-            return np.full(len(TABLE), 0.5)
-        return predictor.bler(predictor.weights(), decision.features)
-
-    apart = run(lambda link: LightTune(selectors[link], None), world, predict=predict)
-    np.testing.assert_allclose(together.near_bler, apart.near_bler, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(together.near_true, apart.near_true, rtol=1e-6)
 
 
 def test_feedback_cannot_come_before_the_block(world):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from gnuradio.lighttune.core.checkpoint import fingerprint, load_model, save_predictor
+from gnuradio.lighttune.core.link_files import load_model, save_model
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.sim import make_world, run_batch, summary
 from gnuradio.lighttune.sim.campaign import figures, run_cell, simulate
 from gnuradio.lighttune.sim.campaign_spec import parse, read_spec
@@ -19,6 +20,7 @@ from gnuradio.lighttune.sim.peers import BatchOlla, BatchSalad
 from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
+MODELS = ROOT / "python/lighttune/models"
 
 SPEC = {
     "worlds": ["nominal", "mixture"],
@@ -64,7 +66,7 @@ def test_seeds_may_be_a_range():
 
 def test_a_cell_is_a_plain_run():
     campaign = parse(changed("adapters/SALAD", {"kind": "salad", "settings": {"probe_share": 0.5}}))
-    table = campaign.predictor.table
+    table = campaign.model.table
     direct = {
         "OLLA": lambda seed: BatchOlla(table, 2),
         "grid (delta_up_db 2)": lambda seed: BatchOlla(table, 2, 0.2, 2.0),
@@ -74,7 +76,7 @@ def test_a_cell_is_a_plain_run():
         if cell.variant.label in direct:
             world = make_world(cell.world, table, cell.seed, 2, 100)
             expected = run_batch(direct[cell.variant.label](cell.seed), world)
-            row = run_cell(cell, campaign.predictor)
+            row = run_cell(cell, campaign.model)
             assert row["status"] == "finished"
             assert {name: row[name] for name in summary(expected)} == summary(expected)
 
@@ -82,15 +84,15 @@ def test_a_cell_is_a_plain_run():
 def test_a_cell_gives_the_same_whatever_ran_before_it():
     campaign = parse(SPEC)
     cells = campaign.cells()
-    there = {cell.id: simulate(cell, campaign.predictor) for cell in cells}
-    back = {cell.id: simulate(cell, campaign.predictor) for cell in reversed(cells)}
+    there = {cell.id: simulate(cell, campaign.model) for cell in cells}
+    back = {cell.id: simulate(cell, campaign.model) for cell in reversed(cells)}
     for cell in cells:
         assert np.array_equal(there[cell.id].goodput, back[cell.id].goodput)
 
 
 def test_the_feedback_delay_reaches_the_run():
     soon, late = (parse(changed("feedback_delay_slots", delay)) for delay in (1, 50))
-    (a, b) = (figures(simulate(campaign.cells()[0], campaign.predictor)) for campaign in (soon, late))
+    (a, b) = (figures(simulate(campaign.cells()[0], campaign.model)) for campaign in (soon, late))
     assert a != b
 
 
@@ -107,10 +109,10 @@ def test_identity_is_what_the_result_depends_on_and_not_its_name(tmp_path):
     for path, value in (("links", 3), ("slots", 101), ("feedback_delay_slots", 2), ("seeds", [4, 5])):
         assert not ids(changed(path, value)) & base
     # A model with other weights: only the cells that it decides in are others.
-    predictor = load_model("amc")
-    save_predictor(replace(predictor, offline=predictor.offline * 1.01), tmp_path / "mine.safetensors", {})
+    model = load_model("amc")
+    save_model(LinkModel(model.table, model.net * 1.01), tmp_path / "mine.safetensors")
     assert len(ids(changed("model", "mine.safetensors")) & base) == 3 * 4
-    save_predictor(predictor, tmp_path / "copy.safetensors", {})
+    save_model(model, tmp_path / "copy.safetensors")
     assert ids(changed("model", "copy.safetensors")) == base
 
 
@@ -119,27 +121,25 @@ def test_another_version_of_the_package_is_another_cell_and_is_refused_where_it_
     cell = campaign.cells()[0]
     other = replace(cell, version="9.9.9")
     assert other.id != cell.id
-    row = run_cell(other, campaign.predictor)
+    row = run_cell(other, campaign.model)
     assert row["status"] == "failed"
     assert "9.9.9" in row["traceback"]
 
 
-def test_a_fingerprint_sees_every_array():
-    predictor = load_model("amc")
-    encoder = predictor.encoder
-    others = [
-        replace(predictor, offline=predictor.offline + 1e-6),
-        *(
-            replace(predictor, encoder=replace(encoder, **{name: getattr(encoder, name) + 1e-9}))
-            for name in ("mean", "w1", "b2", "w3", "direct")
-        ),
-    ]
-    assert len({fingerprint(p) for p in (predictor, *others)}) == len(others) + 1
+def test_a_table_without_a_network_of_its_own_is_driven_by_the_beliefs(tmp_path):
+    campaign = parse(changed("table", "nr-pdsch-2"))
+    assert not campaign.model.net.size
+    ours = campaign.cells()[3]
+    assert figures(simulate(ours, campaign.model))["goodput"] > 0
+    (tmp_path / "mine.json").write_text((MODELS / "wifi_curves.json").read_text())
+    assert parse(changed("table", "mine.json"), tmp_path).model.table.name == "mine"
+    # With a model of that table, both may be given.
+    assert parse(changed("table", "amc") | {"model": "amc"}).cells() == parse(SPEC).cells()
 
 
 def test_what_goes_wrong_in_a_cell_is_told_in_its_row():
     campaign = parse(changed("adapters/OLLA", {"kind": "salad", "settings": {"window": 10**15}}))
-    row = run_cell(campaign.cells()[0], campaign.predictor)
+    row = run_cell(campaign.cells()[0], campaign.model)
     assert row["status"] == "failed"
     assert "MemoryError" in row["traceback"]
     assert row["seed"] == 3
@@ -149,7 +149,7 @@ def test_what_goes_wrong_in_a_cell_is_told_in_its_row():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("world", ["nominal"], "the spec has no key 'world': there are model, worlds, seeds"),
+        ("world", ["nominal"], "the spec has no key 'world': there are model, table, worlds, seeds"),
         ("worlds", None, "the key 'worlds' is missing"),
         ("worlds", ["nominl"], "worlds = 'nominl': give some of nominal, snr_bias_jump"),
         ("worlds", "nominal", "worlds = 'nominal': give a list of some of nominal"),
@@ -165,7 +165,9 @@ def test_what_goes_wrong_in_a_cell_is_told_in_its_row():
         ("links", 1.5, "links = 1.5: give a whole number"),
         ("slots", 3, "slots = 3: give a whole number, 10 or more"),
         ("feedback_delay_slots", 101, "feedback_delay_slots = 101: give a whole number from 1 to 100"),
-        ("model", "amd", "model = 'amd' is none of amc, nr-pdsch-1-sionna, wifi, and as a file: .*amd"),
+        ("model", "amd", "model = 'amd': no model file .*amd: give a path, or a shipped model: .*amc"),
+        ("table", "nr-pdsch-9", "table = 'nr-pdsch-9': .*give one of amc"),
+        ("table", "", "table = '': give one of amc"),
         ("model", 3, "model = 3: give one of amc"),
         ("reference", "Olla", r"reference = 'Olla': give one of OLLA, grid \(delta_up_db 0.1\)"),
         ("adapters", {}, r"adapters = \{\}: give one or more"),
@@ -175,7 +177,7 @@ def test_what_goes_wrong_in_a_cell_is_told_in_its_row():
         ("adapters/OLLA/kind", "ola", "adapters.OLLA: kind = 'ola': give one of olla"),
         ("adapters/OLLA/setting", {}, "adapters.OLLA has no key 'setting': there are kind, settings, grid"),
         ("adapters/OLLA/settings", {"target": 2}, "adapters.OLLA: target = 2.0: give a BLER"),
-        ("adapters/ours/settings", {"rule": "sgd"}, "adapters.ours: rule = 'sgd': give one of local_head"),
+        ("adapters/ours/settings", {"tuning.on": 0}, "adapters.ours: tuning: on = 0.0: give a positive"),
         ("adapters/ours/settings", {1: 2}, "adapters.ours.settings = {1: 2}: give a mapping of names"),
         ("adapters/grid/grid/delta_up_db", 0.1, "grid.delta_up_db = 0.1: give a list of values"),
         ("adapters/grid/grid/target", [0.1], "adapters.grid: 'target' stands in settings and in grid"),
@@ -213,7 +215,7 @@ def test_the_example_is_a_good_spec_and_yaml_says_the_same_as_python(tmp_path):
     [
         ("worlds: [nominal", "while parsing"),
         ("links: 3\nworlds: [nominal]\nlinks: 4\n", "line 1: the key 'links' occurs twice"),
-        ("- a list", "the spec = .'a list'.: give a mapping of model, worlds"),
+        ("- a list", "the spec = .'a list'.: give a mapping of model, table, worlds"),
         ("", "the spec = None: give a mapping"),
         ("!!python/object/apply:os.system ['touch pwned']", "could not determine a constructor"),
         ("worlds: &a [*a]\nseeds: [1]\nlinks: 1\nslots: 10\nadapters: {}\n", "its aliases stand for more"),

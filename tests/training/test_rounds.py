@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core import load_model, make_link, network
+from gnuradio.lighttune.core import make_link, network
+from gnuradio.lighttune.core.link_files import load_model
 from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.tensors import read_tensors
@@ -190,7 +191,7 @@ def test_training_lowers_the_log_loss_of_links_that_it_has_not_seen(tmp_path):
 
 def test_the_command_writes_a_model_that_a_link_can_use(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["train", "--network", "--quick", "--table", "wifi", "--out", "wifi.safetensors"]) == 0
+    assert main(["train", "--quick", "--table", "wifi", "--out", "wifi.safetensors"]) == 0
     assert load_model("wifi.safetensors").table == McsTable.named("wifi")
     assert make_link("wifi.safetensors").select().mcs >= 0
     assert not list(tmp_path.glob("out/training-*"))
@@ -204,7 +205,7 @@ def test_the_command_writes_a_model_that_a_link_can_use(tmp_path, monkeypatch, c
 def test_the_command_goes_on_after_ctrl_c_and_writes_the_same_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(rounds, "QUICK", TINY)
-    command = ["train", "--network", "--quick", "--seed", "3", "--out"]
+    command = ["train", "--quick", "--seed", "3", "--out"]
     assert main([*command, "whole.safetensors", "--keep", "--work", "kept"]) == 0
     assert (tmp_path / "kept/network_1.safetensors").is_file()
     draw = rounds._draw
@@ -231,15 +232,13 @@ def test_the_command_goes_on_after_ctrl_c_and_writes_the_same_file(tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--network", "--quick"], "--quick needs --out"),
-        (["--network", "--seed", "-1"], "--seed -1"),
-        (["--network", "--out", "nowhere/x.safetensors"], "there is no folder"),
-        (["--network", "--workers", "4"], "without --workers"),
-        (["--network", "--from", "a.log"], "on the simulator's links alone"),
-        (["--network", "--epochs", "4"], "--epochs: goes without --network"),
-        (["--network", "--clean-reports", "0.8"], "--clean-reports: goes without --network"),
-        (["--quick"], "--quick: goes with --network"),
-        (["--work", "x"], "--work: goes with --network"),
+        (["--quick"], "--quick needs --out"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--out", "nowhere/x.safetensors"], "there is no folder"),
+        (["--from", "a.log", "--quick"], "--quick: goes without --from"),
+        (["--from", "a.log", "--work", "x"], "--work: goes without --from"),
+        (["--held-out", "last"], "--held-out: goes with --from alone"),
+        (["--plot", "x.png"], "--plot: goes with --from alone"),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line(arguments, said, capsys):

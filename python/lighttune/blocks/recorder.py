@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..core.checkpoint import load_model
-from ..core.predictor import Predictor
+from ..core.link_files import load_model
+from ..core.link_model import LinkModel
 from ..net.fields import Fields, TelemetryError, check_fields
 from ..net.handover import HandOver
 from ._block import Counters
@@ -30,7 +30,7 @@ class recorder(TapBlock):
 
     Args:
         directory: of the log; it is made if need be, and keeps what it has.
-        model: that the selector decides with (name, path or `Predictor`): its MCS table and fingerprint are
+        model: that the selector decides with (name, path or `LinkModel`): its MCS table and fingerprint are
             noted. Empty where there is none: the table is then the one that the selector names on ``status``.
         rotate_mb, rotate_s: at this size in megabytes, or after so many seconds, a part of the log is closed
             and turned into Parquet; above 0.
@@ -46,7 +46,7 @@ class recorder(TapBlock):
     def __init__(
         self,
         directory: str | os.PathLike,
-        model: str | os.PathLike | Predictor = "",
+        model: str | os.PathLike | LinkModel = "",
         rotate_mb: float = 64.0,
         rotate_s: float = 300.0,
         weights: bool = False,
@@ -57,9 +57,9 @@ class recorder(TapBlock):
         self._rotation = Rotation(rotate_mb, rotate_s)
         if queue_limit < 1:
             raise ValueError(f"queue_limit = {queue_limit!r}: give 1 or more messages that may wait")
-        self._predictor: Predictor | None = None
+        self._model: LinkModel | None = None
         if model:
-            self._predictor = model if isinstance(model, Predictor) else load_model(model)
+            self._model = model if isinstance(model, LinkModel) else load_model(model)
         os.makedirs(directory, exist_ok=True)
         if not os.access(directory, os.W_OK | os.X_OK):
             raise PermissionError(f"directory = {os.fspath(directory)!r}: it cannot be written")
@@ -82,7 +82,7 @@ class recorder(TapBlock):
         self._end_log()
         with self.guard("session"):
             writer = LogWriter(
-                self._directory, self._predictor, rotation=self._rotation, weights=self._weights
+                self._directory, self._model, rotation=self._rotation, weights=self._weights
             )
             self._log = _Log(writer, self._queue_limit)
         return super().start()

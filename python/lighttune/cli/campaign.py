@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.checkpoint import shipped_models
+from ..core.link_files import shipped_models
+from ..core.mcs import TABLES
 from ..sim.adapters import KINDS
 from ..sim.campaign import Cell, describe, run_cell
 from ..sim.campaign_spec import Campaign, read_spec
@@ -51,7 +52,7 @@ def add_parser(commands: Any) -> None:
     add("spec", type=Path, metavar="SPEC", help="YAML file, see below")
     add("--out", type=Path, metavar="DIR", help="folder of the results (default: out/NAME of NAME.yaml)")
     add("--dry-run", action="store_true", help="only check the spec, show its cells and estimate the time")
-    cluster.add_options(parser, None, "processes of this machine's (default: one for each core)")
+    cluster.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -59,7 +60,9 @@ def _epilog() -> str:
     return f"""\
 the spec, a YAML file (examples/campaign.yaml runs in a minute):
 
-  model: amc                      shipped ({", ".join(shipped_models())}), or a file beside the spec
+  model: amc                      shipped ({", ".join(shipped_models())}), or a file beside the spec;
+                                  or, instead, `table`: {", ".join(TABLES)}, or a curves
+                                  file; the beliefs alone decide where no network ships for it
   worlds: [nominal, mixture]      some of {", ".join(WORLDS)}
   seeds: [2001, 2002, 2003]       or {{first: 2001, count: 3}}
   links: 20                       of every cell
@@ -76,7 +79,7 @@ the spec, a YAML file (examples/campaign.yaml runs in a minute):
         delta_up_db: [0.2, 0.5]   here "tried (delta_up_db 0.2)" and "tried (delta_up_db 0.5)"
     LightTune:
       kind: lighttune
-      settings: {{trigger.on: 12, rule: forward_forward, rule.layer_rate: 0.003}}
+      settings: {{tuning.on: 12, policy.objective: target, pool: true}}
 
 kinds of adapters, and some of their settings (a wrong name is answered with the whole list):
 
@@ -97,9 +100,9 @@ SIGINT and SIGTERM
 def _kinds() -> str:
     lines = []
     for name, kind in KINDS.items():
-        settings = list(kind.defaults({}))
+        settings = list(kind.defaults)
         if name == "lighttune":
-            settings = ["rule", "rule.*", "trigger.*", "guards.*", "policy.*", "fallback"]
+            settings = ["policy.*", "tuning.*", "pool"]
         more = ", ..." if len(settings) > _SHOWN_SETTINGS + 1 else ""
         shown = ", ".join(settings[: _SHOWN_SETTINGS + 1]) + more
         lines.append(f"  {name:12s} {kind.about}" + (f"\n{'':15s}{shown}" if shown else ""))
@@ -167,7 +170,7 @@ def _run_cells(
         task = bar.add_task("starting workers", total=len(waiting))
         with cluster.connect(args, len(waiting)) as client:
             bar.update(task, description="cells")
-            for place, row in cluster.completed(client, run_cell, waiting, predictor=campaign.predictor):
+            for place, row in cluster.completed(client, run_cell, waiting, model=campaign.model):
                 if isinstance(row, BaseException):  # the worker could not even try, or died again and again
                     row = _unsent(waiting[place], row)
                 store.write(row)
@@ -235,7 +238,7 @@ def _page(
     page = [
         "# Campaign",
         "",
-        f"Model {campaign.model}; {campaign.links} links of {campaign.slots} slots in each cell;",
+        f"Model {campaign.named}; {campaign.links} links of {campaign.slots} slots in each cell;",
         f"seeds {seeds}.",
         f"{len(finished)} cells by {versions or 'nobody'}, {len(failures)} failed.",
         "",
@@ -290,9 +293,9 @@ def estimate_s(campaign: Campaign, cells: Sequence[Cell]) -> float:
         if cell.variant.kind in seconds:
             continue
         trial = replace(cell, links=min(cell.links, _TRIAL_LINKS), slots=min(cell.slots, _TRIAL_SLOTS))
-        run_cell(trial, campaign.predictor)  # what is only done once, such as imports
+        run_cell(trial, campaign.model)  # what is only done once, such as imports
         began = time.perf_counter()
-        run_cell(replace(trial, seed=trial.seed + 1), campaign.predictor)
+        run_cell(replace(trial, seed=trial.seed + 1), campaign.model)
         size = max(cell.links / trial.links, 1.0) * cell.slots / trial.slots
         seconds[cell.variant.kind] = (time.perf_counter() - began) * size
     return float(np.sum([seconds[cell.variant.kind] for cell in cells]))

@@ -11,7 +11,6 @@ import argparse
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,11 +20,12 @@ _ANSWER_S = 20  # for the scheduler's answer
 _WORKERS_S = 20  # for its first worker
 
 
-def add_options(parser: argparse.ArgumentParser, workers: int | None, workers_help: str) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--workers``, ``--scheduler`` and the TLS files."""
     group = parser.add_argument_group("where the work is done")
     add = group.add_argument
-    add("--workers", type=int, default=workers, metavar="N", help=workers_help)
+    add("--workers", type=int, metavar="N",
+        help="processes of this machine's (default: one for each core)")  # fmt: skip
     add(
         "--scheduler",
         metavar="ADDRESS",
@@ -116,24 +116,6 @@ def connect(args: argparse.Namespace, most: int) -> Iterator[Any]:
                 f" `dask worker {args.scheduler}`"
             ) from error
         yield client
-
-
-@contextmanager
-def workers(args: argparse.Namespace, most: int) -> Iterator[Callable[..., Iterator[tuple[int, Any]]]]:
-    """`completed` on the cluster that `connect` gives; for one worker of our own this process, without Dask.
-
-    Args:
-        args, most: as in `connect`.
-    """
-    if args.scheduler is None and args.workers == 1:
-        yield _here
-        return
-    with connect(args, most) as client:
-        yield partial(completed, client)
-
-
-def _here(function: Callable[..., Any], items: Sequence[Any], **shared: Any) -> Iterator[tuple[int, Any]]:
-    return ((place, function(item, **shared)) for place, item in enumerate(items))
 
 
 def completed(

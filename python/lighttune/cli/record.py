@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.checkpoint import load_model
+from ..core.link_files import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     notes = dict(_note(text) for text in args.note)
     rotation = Rotation(args.rotate_mb, args.rotate_s)
-    predictor = load_model(args.model) if args.model else None
+    model = load_model(args.model) if args.model else None
     console = Console(stderr=True)
     end_s = time.monotonic() + args.seconds if args.seconds else math.inf
     rows: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         recording = _Recording(subscriber, lambda: bool(told) or time.monotonic() >= end_s, show)
         first = None
         while True:  # a session for each start of the flowgraph
-            writer = LogWriter(args.directory, predictor, notes, rotation, args.weights, args.endpoint)
+            writer = LogWriter(args.directory, model, notes, rotation, args.weights, args.endpoint)
             console.print(f"recording {args.endpoint} into {writer.folder}, Ctrl-C ends it", soft_wrap=True)
             try:
                 first = recording.session(writer, first)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.checkpoint import load_model, shipped_models
-from ..core.predictor import Predictor
+from ..core.link_files import find_model, load_model
+from ..core.link_model import LinkModel
 
 if TYPE_CHECKING:
     from ..core.mcs import McsTable
@@ -24,7 +24,7 @@ _HELP = """\
 Feed a log's reports and outcomes through a link adapter, and say how well it would have predicted them.
 
     lighttune replay logs/bench --adapter olla --adapter untuned --adapter lighttune
-    lighttune replay logs/bench --adapter lighttune --set rule=forward_forward --set trigger.always=true
+    lighttune replay logs/bench --adapter lighttune --set policy.objective=target --set tuning.always=true
 
 The log says how blocks ended at the MCS that was sent, and at no other. So predictions are judged on every
 block, but goodput only where the adapter agrees with what was sent (no fair sample of all blocks), or between
@@ -51,7 +51,8 @@ def add_parser(commands: Any) -> None:
     add("--set", metavar="NAME=VALUE", action="append", default=[], dest="settings",
         help="a setting of the adapters that have it, as in `lighttune campaign`; repeat it")  # fmt: skip
     add("--model", default="", metavar="NAME",
-        help="model to begin with, a name or a file (default: the shipped one for the table)")  # fmt: skip
+        help="model to begin with, a name or a file (default: the shipped one for the table, or else none:"
+        " the beliefs decide)")  # fmt: skip
     add("--seed", type=int, default=1, help="of the adapters that draw (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.set_defaults(run=run)
@@ -62,13 +63,14 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..records.followers import make_follower
+    from ..records.followers import follower_maker
     from ..records.log import sessions
     from ..records.replay import judge, replay
 
     found = sessions(args.log)
-    table, predictor = of_log(found, args.model)
+    model = of_log(found, args.model)
     names = args.adapter or ["untuned", "lighttune"]
+    table = model.table
     given = _given(names, args.settings, table)
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %")
@@ -79,13 +81,13 @@ def run(args: argparse.Namespace) -> int:
             parts = []
             for number, session in enumerate(found):
 
-                def make(link: int, name: str = name, number: int = number) -> Any:
-                    rng = np.random.default_rng([args.seed, number, link])
-                    return make_follower(name, given[name], predictor, rng)
+                def rng(link: int, number: int = number) -> np.random.Generator:
+                    return np.random.default_rng([args.seed, number, link])
 
                 def advance(share: float, number: int = number, task: Any = task) -> None:
                     bar.update(task, completed=number + share)
 
+                make = follower_maker(name, given[name], model, rng)
                 parts.append(replay(session, table, make, advance))
             verdicts[name] = judge(parts, table)
     _show(console, verdicts, len(found))
@@ -105,33 +107,27 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def of_log(found: list[Session], model: str) -> tuple[McsTable, Predictor]:
-    """The MCS table of some sessions, and a predictor for it.
+def of_log(found: list[Session], model: str) -> LinkModel:
+    """The model for some sessions: the named one, or what a link of their MCS table begins with.
 
     Raises:
         ValueError: they have no table or several, or the model is of another one.
     """
     table = tables_of(found)
-    if table is None and not model:
-        raise ValueError(
-            f"{found[0].folder} does not say which MCS table it was recorded with: give --model here, and"
-            " when you record, or connect the selector's status"
-        )
-    if model:
-        predictor = load_model(model)
-    else:
-        assert table is not None
-        fitting = [load_model(name) for name in shipped_models()]
-        fitting = [p for p in fitting if p.table.digest == table.digest]
-        if not fitting:
-            raise ValueError(f"no shipped model is for the log's MCS table {table.name!r}: give --model")
-        predictor = fitting[0]
-    if table is not None and table.digest != predictor.table.digest:
+    if not model:
+        if table is None:
+            raise ValueError(
+                f"{found[0].folder} does not say which MCS table it was recorded with: give --model here, and"
+                " when you record, or connect the selector's status"
+            )
+        return find_model("", table)
+    named = load_model(model)
+    if table is not None and table.digest != named.table.digest:
         raise ValueError(
             f"the log has the MCS table {table.name!r} ({table.digest}), the model that of"
-            f" {predictor.table.name!r} ({predictor.table.digest}): give a --model of the log's table"
+            f" {named.table.name!r} ({named.table.digest}): give a --model of the log's table"
         )
-    return predictor.table, predictor
+    return named
 
 
 def tables_of(found: list[Session]) -> McsTable | None:
@@ -183,7 +179,7 @@ def _given(names: list[str], settings: list[str], table: McsTable) -> dict[str, 
     for name in names:
         if name not in FOLLOWERS:
             raise ValueError(f"--adapter {name!r}: give one of {', '.join(FOLLOWERS)}")
-        has = KINDS[name].defaults(values)
+        has = KINDS[name].defaults
         given[name] = {k: v for k, v in values.items() if k in has}
         complete(name, given[name], table)
     for name in values:

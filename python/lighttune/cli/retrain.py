@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`lighttune train --from`: a predictor for a testbed from its own logs."""
+"""`lighttune train --from`: a network for a testbed from its own logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.checkpoint import save_predictor
+from ..core.link_files import save_model
 from ..core.mcs import McsTable
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.out.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.resolve().parent}")
     found = sessions(map(Path, args.logs))
-    table, base = of_log(found, args.model)
+    base = of_log(found, args.model)
+    table = base.table
     if args.table and (wanted := McsTable.named(args.table)).digest != table.digest:
         raise ValueError(
             f"--table {args.table} ({wanted.digest}), but the logs are of {table.name!r} ({table.digest}):"
@@ -54,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=1.0)
 
-        def progress(stage: str, share: float, loss: float) -> None:
-            bar.update(task, completed=share, description=f"training {stage}, validation {loss:.4f}")
+        def progress(what: str, share: float) -> None:
+            bar.update(task, completed=share, description=what)
 
         result = retrain_on(base, train, held_out, args.seed, progress)
     _show(console, result, len(train), len(held_out))
@@ -68,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
     before, after = (result.scores[name]["log_loss"] for name in ("before", "after"))
     if not after < before:
         console.print(
-            "not better on the held-out sessions: nothing written, go on with the predictor that you have"
+            "not better on the held-out sessions: nothing written, go on with the model that you have"
         )
         return 1
     notes = {"from": ", ".join(s.name for s in train), "held out": ", ".join(s.name for s in held_out),
              "began with": args.model or "the shipped model", "seed": str(args.seed),
              "log loss before": f"{before:.5f}", "log loss after": f"{after:.5f}"}  # fmt: skip
-    save_predictor(result.predictor, args.out, notes)
+    save_model(result.model, args.out, notes)
     console.print(f"wrote {args.out} ({args.out.stat().st_size} bytes)")
     return 0
 
@@ -82,10 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def _show(console: Any, result: Retrained, n_train: int, n_held_out: int) -> None:
     from rich.table import Table
 
-    console.print(
-        f"trained on {result.training} blocks of {n_train} session(s); {result.validation} more chose the"
-        " epoch"
-    )
+    console.print(f"trained on {result.training} blocks of {n_train} session(s)")
     table = Table(title=f"{result.held_out} blocks of {n_held_out} held-out session(s)", title_justify="left")
     for column in ("", "log loss", "Brier", "ECE", "predicted", "observed"):
         table.add_column(column, justify="left" if not column else "right")

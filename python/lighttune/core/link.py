@@ -211,6 +211,11 @@ class Link:
             self.load(*self._tuner.model_of(0))
         return True
 
+    @property
+    def best(self) -> int:
+        """The MCS that the last `select` chose, or would have chosen where it was given one."""
+        return int(self._links["best"][self._row])
+
     def bler(self) -> np.ndarray:
         """BLER of every MCS as it was predicted for the last block, ``(n_mcs,)``."""
         return self._work[N_EXPERTS].copy()

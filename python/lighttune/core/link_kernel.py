@@ -104,7 +104,7 @@ def begin(links: np.ndarray, row: int, policy: np.ndarray, net: np.ndarray) -> N
     for i in range(N_EXPERTS):
         link.vote[i] = FIRST_VOTE[i] if net.size else FIRST_VOTE_ALONE[i]
     link.seen, link.fresh, link.waiting, link.idle, link.blocks, link.outcomes = 0, 0, 0, 0, 0, 0
-    link.fast, link.slow, link.price, link.failed, link.probe = 0.0, 0.0, 0.0, 0, 0
+    link.fast, link.slow, link.price, link.failed, link.probe, link.best = 0.0, 0.0, 0.0, 0, 0, 0
     belief.begin(links, row, TOLD, policy)
     belief.begin(links, row, BLIND, policy)
 
@@ -323,9 +323,9 @@ def select(
         work: ``(N_EXPERTS + 1, n_mcs)``; its last row holds every MCS's BLER afterwards.
     """
     weigh(links, row, table, policy, net, age, length, work)
-    if given < 0:
-        mcs = choose(links, row, table, policy, gain, length, work)
-    else:
+    mcs = choose(links, row, table, policy, gain, length, work)
+    links[row].best = mcs
+    if given >= 0:
         mcs, links[row].probe = given, 0
     note(links, row, table, policy, mcs, length, work)
     return mcs

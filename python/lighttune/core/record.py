@@ -62,6 +62,7 @@ LINK = np.dtype(
         ("price", "f8"),
         ("blocks", "i8"),
         ("outcomes", "i8"),
+        ("best", "i8"),  # the MCS that the last `select` chose, whatever was sent
         ("probe", "i8"),  # whether the last `select` went beyond the best expected goodput, to learn
         ("sent", "f8", (N_SENT,)),  # of the last `select`
     ],

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.features import N_FEATURES
 from ..core.mcs import TABLES as MCS_TABLES
 from ..core.mcs import McsTable
 from .columns import FORMAT, SCHEMA, TABLES, columns_of
@@ -189,7 +188,6 @@ class Blocks:
     Args:
         number, time_s, link, seq, mcs, bler, version, probe: of the decision.
         bits: of the payload; -1 where not known.
-        features: ``(n, N_FEATURES)`` float32, NaN where the decision had none; None if they were not asked.
         ended: how the first transmission ended is known.
         ack: its outcome, where ``ended``.
         end_s, end_number: when and at which place it was recorded; NaN and -1 where not ``ended``.
@@ -206,7 +204,6 @@ class Blocks:
     version: np.ndarray
     probe: np.ndarray
     bits: np.ndarray
-    features: np.ndarray | None
     ended: np.ndarray
     ack: np.ndarray
     end_s: np.ndarray
@@ -218,17 +215,14 @@ class Blocks:
         return len(self.number)
 
 
-def blocks_of(session: Session, features: bool = False) -> Blocks:
+def blocks_of(session: Session) -> Blocks:
     """Every decision of a session with its feedback, joined by link and sequence number.
 
     A feedback belongs to the last decision of its number before it, or to one that came up to 1 s after it.
     A second feedback of the same attempt is left alone, and so is one that belongs to no decision.
-
-    Args:
-        features: read them too: they are most of a log.
     """
     names = ["number", "time_s", "link", "seq", "mcs", "bler", "version", "probe", "bits"]
-    decisions = session.table("decision", [*names, "features"] if features else names)
+    decisions = session.table("decision", names)
     feedback = session.table("feedback")
     n = len(decisions["number"])
     owner = _owners(decisions, feedback)
@@ -244,15 +238,7 @@ def blocks_of(session: Session, features: bool = False) -> Blocks:
     np.logical_or.at(delivered, owner[known], feedback["ack"][known])
     tries = np.unique(np.stack([owner[known], feedback["attempt"][known]]), axis=1)
     np.add.at(attempts, tries[0], 1)
-    vectors = None
-    if features:
-        flat, lengths = decisions.pop("features")
-        vectors = np.full((n, N_FEATURES), np.nan, np.float32)
-        whole = lengths == N_FEATURES
-        if not (whole | (lengths == 0)).all():
-            raise ValueError(f"{session.folder} has features of another version than the {N_FEATURES} here")
-        vectors[whole] = flat.reshape(-1, N_FEATURES)
-    return Blocks(**decisions, features=vectors, ended=ended, ack=ack, end_s=end_s,
+    return Blocks(**decisions, ended=ended, ack=ack, end_s=end_s,
                   end_number=end_number, delivered=delivered, attempts=attempts)  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class Replayed:
         mcs: that the adapter would have sent.
         bler: that it predicts for that.
         sent_bler: that it predicts for the MCS that was sent; NaN where it predicts nothing.
-        version: of its weights.
+        version: of its weights or curves.
     """
 
     blocks: Blocks
@@ -93,12 +93,12 @@ def replay(
             measured = report_seq[row]
             follower.report(Csi(reports[row], None if measured < 0 else measured))
         elif kind == _DECISION:
-            decision, predicted = follower.select(None if bits[row] < 0 else bits[row], seq[row])
-            mcs[row], bler[row], version[row] = decision.mcs, decision.bler, decision.version
-            if predicted is not None:
-                sent_bler[row] = predicted[sent[row]]
-            elif decision.mcs == sent[row]:
-                sent_bler[row] = decision.bler
+            choice = follower.select(None if bits[row] < 0 else bits[row], seq[row], sent[row])
+            mcs[row], bler[row], version[row] = choice.mcs, choice.bler, choice.version
+            if choice.all_bler is not None:
+                sent_bler[row] = choice.all_bler[sent[row]]
+            elif choice.mcs == sent[row]:
+                sent_bler[row] = choice.bler
         else:
             follower.outcome(seq[row], sent[row], ack[row])
         if done % 4096 == 0:

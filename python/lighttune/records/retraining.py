@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A predictor for a testbed from its own logs: trained on some sessions, judged on others. Needs torch.
+"""A network for a testbed from its own logs: trained on some sessions, judged on others. Needs torch.
 
-Sessions, not blocks, are held out: neighbouring blocks see the same channel, and a predictor that has seen
-one of them knows the others.
+A log's events go through a link that is given the MCS which was really sent, so that its network reads what
+it would have read there. It is trained on the outcome at that MCS: of the others the log says nothing, and a
+network from scratch would not know them.
+
+Sessions, not blocks, are held out: neighbouring blocks see the same channel, and a network that has seen one
+of them knows the others.
 """
 
 from __future__ import annotations
@@ -13,14 +17,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.predictor import Predictor
-from ..core.retraining import retrain
-from ..core.training import Samples
-from .calibration import Reliability, reliability, scores
-from .log import Session, blocks_of, check_mcs
+from ..core.link import Link
+from ..core.link_model import LinkModel
+from ..core.pending import PendingBlocks
+from ..core.record import ANCHOR, LENGTH, N_INPUTS
+from ..training.sequences import Sequences
+from .calibration import Reliability
+from .followers import WAIT, Choice, LinkFollower
+from .log import Session
+from .replay import Verdict, judge, replay
 
-_VALIDATION = 0.15  # the last part of each session: it decides which epoch is kept
-_AT_ONCE = 8192
+_STRETCH = 2048  # steps of a link that are fitted in one go
+_WARM = 256  # steps before them that are gone through first, so that the network has its memory
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class RetrainingPlan:
+    """Epochs, highest learning rate (a tenth of the first training's), stretches of links at a time."""
+
+    epochs: int = 12
+    rate: float = 3e-4
+    batch: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +48,15 @@ class Retrained:
     """What became of it.
 
     Args:
-        predictor: the new one.
-        training, validation, held_out: blocks.
-        scores: on the held-out sessions, `calibration.scores` by name: ``before`` (the predictor that it
-            began with), ``after``, and ``as recorded`` (what was predicted when the log was recorded: tuned,
-            if a tuner was there).
-        reliability: the same.
+        model: the new one.
+        training, held_out: blocks with a known end.
+        scores: on the held-out sessions, `calibration.scores` by name: ``before`` (the model that it began
+            with), ``after``, and ``as recorded`` (what was predicted when the log was recorded).
+        reliability: ``before`` and ``after``.
     """
 
-    predictor: Predictor
+    model: LinkModel
     training: int
-    validation: int
     held_out: int
     scores: dict[str, dict[str, float]]
     reliability: dict[str, Reliability]
@@ -77,72 +95,142 @@ def split(
 
 
 def retrain_on(
-    base: Predictor,
+    base: LinkModel,
     train: Sequence[Session],
     held_out: Sequence[Session],
     seed: int,
-    progress: Callable[[str, float, float], None] = lambda stage, share, loss: None,
+    progress: Progress = lambda what, share: None,
+    plan: RetrainingPlan | None = None,
 ) -> Retrained:
-    """Train a predictor further on some sessions; the same sessions, seed and torch build give the same.
+    """Train a network further on some sessions; the same sessions, seed and torch build give the same one.
 
     Args:
         base: to begin with, of the sessions' MCS table.
         train, held_out: sessions, one or more of each.
-        seed, progress: as of `core.retraining.retrain`.
+        seed: of the order in which stretches are fitted, 0 or more.
 
     Raises:
-        ValueError: a session has an MCS that the table has not, or there are too few blocks to learn from.
+        ValueError: the model has no network, a session has an MCS that the table has not, or no block of
+            these sessions has a known end.
     """
-    parts = [_samples(session, base)[0] for session in train]
-    firsts = [math.floor((1 - _VALIDATION) * len(part)) for part in parts]
-    training = _joined([_cut(part, slice(0, n)) for part, n in zip(parts, firsts, strict=True)])
-    validation = _joined([_cut(part, slice(n, None)) for part, n in zip(parts, firsts, strict=True)])
-    judged = [_samples(session, base) for session in held_out]
-    test, recorded = _joined([part for part, _ in judged]), np.concatenate([bler for _, bler in judged])
-    for name, some in (("to train on", training), ("to validate on", validation), ("held out", test)):
-        if not len(some):
-            raise ValueError(f"no blocks {name} with features and a known end: record longer sessions")
-    predictor = retrain(base, training, validation, seed, progress=progress)
-    nack = test.nack > 0.5
-    bler = {"before": _bler(base, test), "after": _bler(predictor, test), "as recorded": recorded}
+    import torch
+
+    from ..training.fit import TorchNetwork, fit
+
+    if not base.net.size:
+        raise ValueError(
+            f"no network ships for the MCS table {base.table.name!r}: train one with `lighttune train"
+            " --table`, and give it as --model"
+        )
+    plan = plan or RetrainingPlan()
+    sequences = read_sequences(base, train, lambda share: progress("reading", share))
+    before = _judged(base, held_out)
+    training = int(sequences.weight.sum(dtype=float))
+    for name, n in (("to train on", training), ("held out", before.ended)):
+        if not n:
+            raise ValueError(f"no block {name} has a known end: record longer sessions")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = TorchNetwork(base.table)
+            net.take(base.net)
+            fit(net, [lambda: sequences], plan.epochs, plan.rate, plan.batch,
+                lambda share, loss: progress(f"training, log loss {loss:.3f}", share))  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    model = LinkModel(base.table, net.export(), base.selection)
+    after = _judged(model, held_out)
     return Retrained(
-        predictor,
-        len(training),
-        len(validation),
-        len(test),
-        {name: scores(p, nack) for name, p in bler.items()},
-        {name: reliability(p, nack) for name, p in bler.items()},
+        model,
+        training,
+        before.ended,
+        {"before": before.predicted, "after": after.predicted, "as recorded": before.recorded},
+        {"before": before.reliability, "after": after.reliability},
     )
 
 
-def _samples(session: Session, base: Predictor) -> tuple[Samples, np.ndarray]:
-    """A session's blocks that can be learnt from, and what was predicted for them when it was recorded."""
-    blocks = blocks_of(session, features=True)
-    check_mcs(session, blocks, base.table)
-    features = blocks.features
-    assert features is not None
-    usable = blocks.ended & np.isfinite(features).all(axis=1)
-    nack = (~blocks.ack[usable]).astype(np.float32)
-    return Samples(features[usable], blocks.mcs[usable], nack), blocks.bler[usable]
+def _judged(model: LinkModel, found: Sequence[Session]) -> Verdict:
+    """How well a link of this model predicts what was sent in some sessions."""
+    follow = lambda link: LinkFollower(Link(model, WAIT))  # noqa: E731
+    return judge([replay(session, model.table, follow) for session in found], model.table)
 
 
-def _cut(samples: Samples, rows: slice) -> Samples:
-    return Samples(samples.features[rows], samples.mcs[rows], samples.nack[rows])
+def read_sequences(
+    model: LinkModel, found: Sequence[Session], progress: Callable[[float], None] = lambda share: None
+) -> Sequences:
+    """What the network of every link of some sessions read, in stretches, and how the blocks ended.
 
+    Raises:
+        ValueError: a session has an MCS that the table has not.
+    """
+    readers: list[_Reader] = []
 
-def _joined(parts: Sequence[Samples]) -> Samples:
-    columns = ("features", "mcs", "nack")
-    return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+    def reader(link: int) -> _Reader:
+        readers.append(_Reader(model))
+        return readers[-1]
 
-
-def _bler(predictor: Predictor, samples: Samples) -> np.ndarray:
-    offline = predictor.weights()
-    starts = range(0, len(samples), _AT_ONCE)
-    return np.concatenate(
-        [
-            predictor.bler(offline, samples.features[a : a + _AT_ONCE], samples.mcs[a : a + _AT_ONCE, None])[
-                :, 0
-            ]
-            for a in starts
-        ]
+    for done, session in enumerate(found, 1):
+        replay(session, model.table, reader)
+        progress(done / len(found))
+    stretches = [(one, start) for one in readers for start in range(0, len(one.inputs), _STRETCH)]
+    longest = max((len(one.inputs) for one in readers), default=0)
+    shape = len(stretches), min(longest, _WARM + _STRETCH)
+    made = Sequences(
+        np.zeros((*shape, N_INPUTS), np.float32),
+        np.zeros((*shape, len(model.table)), np.float16),
+        np.zeros((*shape, len(model.table)), np.float16),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.float32),
     )
+    for row, (one, start) in enumerate(stretches):
+        begin, end = max(start - _WARM, 0), min(start + _STRETCH, len(one.inputs))
+        n = end - begin
+        made.inputs[row, :n] = one.inputs[begin:end]
+        made.anchor_db[row, :n], made.length[row, :n] = np.transpose(one.places[begin:end])
+        for step in range(start, end):
+            if step in one.ends:
+                mcs, nack = one.ends[step]
+                made.target[row, step - begin, mcs] = nack
+                made.weight[row, step - begin, mcs] = 1.0
+    return made
+
+
+class _Reader(LinkFollower):
+    """A link that notes what its network reads.
+
+    Attributes:
+        inputs: of each step, ``(N_INPUTS,)``.
+        places: `Sequences.anchor_db` and `Sequences.length` of each step.
+        ends: by the step that decided a block, the MCS that was sent and whether it failed.
+    """
+
+    def __init__(self, model: LinkModel) -> None:
+        self._record = model.links(1)
+        super().__init__(Link(model, WAIT, links=self._record))
+        self.inputs: list[np.ndarray] = []
+        self.places: list[tuple[float, float]] = []
+        self.ends: dict[int, tuple[int, bool]] = {}
+        self._deciding: PendingBlocks[int] = PendingBlocks(WAIT)
+
+    def select(self, bits: int | None, seq: int, mcs: int) -> Choice:
+        choice = super().select(bits, seq, mcs)
+        self._deciding.add(seq, len(self.inputs))
+        self._note()
+        return choice
+
+    def outcome(self, seq: int, mcs: int, ack: bool) -> None:
+        waiting = self._record["waiting"][0]
+        super().outcome(seq, mcs, ack)
+        step = self._deciding.pop(seq)
+        if step is None:
+            return
+        self.ends[step] = mcs, not ack
+        if waiting:  # two outcomes between decisions: the network read the first one by itself
+            self._note()
+
+    def _note(self) -> None:
+        record = self._record[0]
+        self.inputs.append(record["inputs"].copy())
+        self.places.append((float(record["sent"][ANCHOR]), float(record["sent"][LENGTH])))

@@ -172,13 +172,12 @@ def _span(times: list[np.ndarray]) -> tuple[float, float]:
 
 
 def _joined(parts: list[tuple[Blocks, float]]) -> Blocks:
-    columns: dict[str, Any] = {"features": None}
+    columns: dict[str, Any] = {}
     for field in fields(Blocks):
-        if field.name != "features":
-            shifted = field.name in ("time_s", "end_s")
-            columns[field.name] = np.concatenate(
-                [getattr(b, field.name) + shift if shifted else getattr(b, field.name) for b, shift in parts]
-            )
+        shifted = field.name in ("time_s", "end_s")
+        columns[field.name] = np.concatenate(
+            [getattr(b, field.name) + shift if shifted else getattr(b, field.name) for b, shift in parts]
+        )
     return Blocks(**columns)
 
 

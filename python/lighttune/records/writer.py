@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import fingerprint
 from ..core.files import replace
-from ..core.predictor import Predictor
+from ..core.link_files import fingerprint
+from ..core.link_model import LinkModel
 from ..net.fields import Fields
 from .aside import run_aside, wait_for
 from .columns import FORMAT, SCHEMA, row_of
@@ -56,7 +56,7 @@ class LogWriter:
 
     Args:
         folder: of the log, made if need be; the session gets a folder in it, named after the time.
-        predictor: that the link decides with: its MCS table and fingerprint are noted. None if not known.
+        model: that the link decides with: its MCS table and fingerprint are noted. None if not known.
         notes: text by name, to be kept with the session.
         rotation: see `Rotation`.
         weights: keep the tuner's weights too: 5 kB for each model, up to 50 a second and link.
@@ -74,7 +74,7 @@ class LogWriter:
     def __init__(
         self,
         folder: str | os.PathLike,
-        predictor: Predictor | None = None,
+        model: LinkModel | None = None,
         notes: dict[str, str] | None = None,
         rotation: Rotation | None = None,
         weights: bool = False,
@@ -103,8 +103,8 @@ class LogWriter:
             "ended_s": None,
             "source": source,
             "lighttune": __version__,
-            "table": None if predictor is None else asdict(predictor.table),
-            "model": None if predictor is None else fingerprint(predictor).hex(),
+            "table": None if model is None else asdict(model.table),
+            "model": None if model is None else fingerprint(model).hex(),
             "notes": notes or {},
         }
         self._note()

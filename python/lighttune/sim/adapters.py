@@ -2,7 +2,7 @@
 """Batch adapters by name: what kinds there are, which settings each has, and how one is made.
 
 Settings are flat: a name and a number, a word, yes or no. LightTune's parts are told apart by a dot:
-``trigger.on``, ``policy.objective``, ``rule`` and ``rule.offset_rate``.
+``policy.objective``, ``tuning.on``.
 """
 
 from __future__ import annotations
@@ -19,20 +19,18 @@ from ..baselines.olla import Olla
 from ..baselines.salad import Salad
 from ..baselines.thompson import ThompsonSampling
 from ..baselines.trend_olla import TrendOlla
-from ..core.guards import GuardPolicy
+from ..core.link_model import LinkModel
 from ..core.mcs import McsTable
-from ..core.predictor import Predictor
-from ..core.rules import RULES, make_rule
 from ..core.selection import SelectionPolicy
-from ..core.trigger import TriggerPolicy
-from ..core.tuner import Tuner
-from .batch import BatchAdapter, BatchLightTune
+from ..core.tuning import TuningPolicy
+from .batch import BatchAdapter
+from .batch_link import BatchLink
 from .peers import BatchGenie, BatchOlla, BatchSalad, BatchThompson, BatchTrendOlla
 
 Settings = dict[str, Any]
 """Numbers, words, yes and no, pairs of numbers, None."""
 
-_PARTS: dict[str, Any] = {"trigger": TriggerPolicy, "guards": GuardPolicy, "policy": SelectionPolicy}
+_OBJECTIVE = ("objective", "bler_target")  # of `SelectionPolicy`: what a link has
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,18 @@ class Kind:
 
     Args:
         about: what it is, in a few words.
-        defaults: all its settings at their defaults; they may depend on some that are given (``rule``).
+        defaults: all its settings at their defaults.
         optional: names of the settings that may be None.
         check: raises `ValueError` for complete settings that are out of range.
         make: an adapter of so many rows, from complete settings; the generator is for kinds that draw.
-        uses_model: whether the predictor decides, and not only its MCS table.
+        uses_model: whether the model decides, and not only its MCS table.
     """
 
     about: str
-    defaults: Callable[[Mapping[str, Any]], Settings]
+    defaults: Settings
     optional: frozenset[str]
     check: Callable[[McsTable, Settings], object]
-    make: Callable[[Predictor, int, np.random.Generator, Settings], BatchAdapter]
+    make: Callable[[LinkModel, int, np.random.Generator, Settings], BatchAdapter]
     uses_model: bool = False
 
 
@@ -70,7 +68,7 @@ def complete(kind: str, given: Mapping[str, Any], table: McsTable) -> Settings:
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}: give one of {', '.join(KINDS)}")
     what = KINDS[kind]
-    defaults = what.defaults(given)
+    defaults = what.defaults
     for name in given:
         if name not in defaults:
             allowed = ", ".join(defaults) or "none"
@@ -83,17 +81,17 @@ def complete(kind: str, given: Mapping[str, Any], table: McsTable) -> Settings:
 
 
 def make_adapter(
-    kind: str, settings: Settings, predictor: Predictor, n: int, rng: np.random.Generator
+    kind: str, settings: Settings, model: LinkModel, n: int, rng: np.random.Generator
 ) -> BatchAdapter:
     """A fresh adapter of ``n`` rows.
 
     Args:
         kind: a key of `KINDS`.
         settings: as `complete` returns them.
-        predictor: as trained offline; the peers take its MCS table.
+        model: of the links; the peers take its MCS table.
         rng: for the kinds that draw.
     """
-    return KINDS[kind].make(predictor, n, rng, settings)
+    return KINDS[kind].make(model, n, rng, settings)
 
 
 def _like(name: str, value: Any, default: Any, optional: bool) -> Any:
@@ -138,8 +136,8 @@ def _peer(about: str, batch: Callable[..., BatchAdapter], twin: Callable[..., ob
     defaults: Settings = {name: p.default for name, p in parameters.items()}
     first = [name for name in inspect.signature(batch).parameters if name in given]
 
-    def make(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
-        have = {"table": predictor.table, "n": n, "rng": rng}
+    def make(model: LinkModel, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
+        have = {"table": model.table, "n": n, "rng": rng}
         return batch(*(have[name] for name in first), **settings)
 
     def check(table: McsTable, settings: Settings) -> object:
@@ -147,60 +145,53 @@ def _peer(about: str, batch: Callable[..., BatchAdapter], twin: Callable[..., ob
         return twin(table, *drawn, **settings) if twin else None
 
     optional = frozenset(name for name, p in parameters.items() if "None" in str(p.annotation))
-    return Kind(about, lambda given: dict(defaults), optional, check, make)
+    return Kind(about, defaults, optional, check, make)
 
 
-def _part(settings: Mapping[str, Any], part: str) -> dict[str, Any]:
-    return {k.removeprefix(f"{part}."): v for k, v in settings.items() if k.startswith(f"{part}.")}
+def with_objective(model: LinkModel, settings: Settings) -> LinkModel:
+    """The model, with the objective that LightTune's settings ask for.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    policy = _made("policy", SelectionPolicy, settings)
+    return model if model.selection == policy else LinkModel(model.table, model.net, policy)
 
 
-def _part_defaults(part: str, of: Any) -> Settings:
-    return {
-        f"{part}.{field.name}": field.default for field in fields(of) if field.init and field.name != "name"
-    }
+def tuning_policy(settings: Settings) -> TuningPolicy | None:
+    """When and how fast the settings ask to tune; None where they are of a kind that is not tuned.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+    return _made("tuning", TuningPolicy, settings) if "tuning.on" in settings else None
 
 
-def _tuned_defaults(given: Mapping[str, Any]) -> Settings:
-    name = given.get("rule", "local_head")
-    if not isinstance(name, str) or name not in RULES:
-        raise ValueError(f"rule = {name!r}: give one of {', '.join(RULES)}")
-    settings = {"rule": name} | _part_defaults("rule", make_rule(name))
-    for part, policy in _PARTS.items():
-        settings |= _part_defaults(part, policy)
-    return settings | {"fallback": True}
-
-
-def _check_tuned(table: McsTable, settings: Settings) -> None:
-    for name, rate in _part(settings, "rule").items():
-        if name.endswith("_rate") and rate < 0:
-            raise ValueError(f"rule.{name} = {rate!r}: give a learning rate of 0 or more")
-    if settings.get("rule.seed", 0) < 0:
-        raise ValueError(f"rule.seed = {settings['rule.seed']!r}: give 0 or more")
-    _rule(settings)
-    for part in _PARTS:
-        _check_part(part, settings)
-
-
-def _check_part(part: str, settings: Settings) -> None:
+def _made(part: str, of: Callable[..., Any], settings: Settings) -> Any:
     try:
-        _PARTS[part](**_part(settings, part))
+        return of(**{k.removeprefix(f"{part}."): v for k, v in settings.items() if k.startswith(f"{part}.")})
     except ValueError as error:
         raise ValueError(f"{part}: {error}") from error
 
 
-def _rule(settings: Settings) -> Any:
-    return RULES[str(settings["rule"])](**_part(settings, "rule"))
+def _check_lighttune(table: McsTable, settings: Settings) -> None:
+    _made("policy", SelectionPolicy, settings)
+    tuning_policy(settings)
 
 
-def _make_tuned(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
-    trigger, guards, policy = (kind(**_part(settings, part)) for part, kind in _PARTS.items())
-    tuner = Tuner(predictor, _rule(settings), trigger, guards, n)
-    return BatchLightTune(predictor, n, policy, tuner, bool(settings["fallback"]))
+def _make_lighttune(model: LinkModel, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
+    pool = bool(settings.get("pool", False))
+    return BatchLink(with_objective(model, settings), n, tuning_policy(settings), pool)
 
 
-def _make_untuned(predictor: Predictor, n: int, rng: np.random.Generator, settings: Settings) -> BatchAdapter:
-    return BatchLightTune(predictor, n, SelectionPolicy(**_part(settings, "policy")))
+def _lighttune(about: str, defaults: Settings) -> Kind:
+    return Kind(about, defaults, frozenset(), _check_lighttune, _make_lighttune, uses_model=True)
 
+
+_POLICY: Settings = {
+    f"policy.{field.name}": field.default for field in fields(SelectionPolicy) if field.name in _OBJECTIVE
+}
+_TUNING: Settings = {f"tuning.{field.name}": field.default for field in fields(TuningPolicy)}
 
 KINDS: dict[str, Kind] = {
     "olla": _peer("the outer loop: an SINR offset moved by ACK and NACK", BatchOlla, Olla),
@@ -208,21 +199,9 @@ KINDS: dict[str, Kind] = {
     "salad": _peer("SALAD: infers the SINR from ACK and NACK, and probes", BatchSalad, Salad),
     "thompson": _peer("Thompson sampling of every MCS's success", BatchThompson, ThompsonSampling),
     "genie": _peer("knows the true BLERs of the coming slot: a bound", BatchGenie, None),
-    "untuned": Kind(
-        "the predictor as trained offline",
-        lambda given: _part_defaults("policy", SelectionPolicy),
-        frozenset(),
-        lambda table, settings: _check_part("policy", settings),
-        _make_untuned,
-        uses_model=True,
-    ),
-    "lighttune": Kind(
-        "the predictor, tuned while its trigger asks for it",
-        _tuned_defaults,
-        frozenset(),
-        _check_tuned,
-        _make_tuned,
-        uses_model=True,
+    "untuned": _lighttune("LightTune, with the model's curves as they are", _POLICY),
+    "lighttune": _lighttune(
+        "LightTune, its curves tuned while its trigger asks for it", _POLICY | _TUNING | {"pool": False}
     ),
 }  # fmt: skip
 """All kinds by name."""

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..core.link_model import LinkModel
 from ..core.mcs import McsTable
-from ..core.predictor import Predictor
 from .adapters import make_adapter
 from .batch import run_batch
 from .link import Trace
@@ -57,7 +57,7 @@ class Cell:
         feedback_delay_slots: as in `run_batch`.
         variant: the adapter.
         table: `McsTable.digest`.
-        model: 12 digits of the predictor's fingerprint; empty for adapters that only take its table.
+        model: 12 digits of the model's fingerprint; empty for adapters that only take its table.
         version: of this package.
     """
 
@@ -84,26 +84,26 @@ def _world(name: str, table: McsTable, seed: int, links: int, slots: int) -> Wor
     return make_world(name, table, seed, links, slots)
 
 
-def simulate(cell: Cell, predictor: Predictor) -> Trace:
+def simulate(cell: Cell, model: LinkModel) -> Trace:
     """Run a cell: its adapter, fresh, through its world."""
-    world = _world(cell.world, predictor.table, cell.seed, cell.links, cell.slots)
+    world = _world(cell.world, model.table, cell.seed, cell.links, cell.slots)
     # Entropy of its own: the world's streams come from the seed alone.
     rng = np.random.default_rng([cell.seed, 1])
     settings = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in json.loads(cell.variant.settings).items()
     }
-    adapter = make_adapter(cell.variant.kind, settings, predictor, cell.links, rng)
+    adapter = make_adapter(cell.variant.kind, settings, model, cell.links, rng)
     return run_batch(adapter, world, feedback_delay_slots=cell.feedback_delay_slots, predict=True)
 
 
 def figures(trace: Trace) -> dict[str, float]:
-    """`metrics.summary`, and the shares of slots whose weights had just changed and that were probes."""
+    """`metrics.summary`, and the shares of slots whose curves had just changed and that were probes."""
     shares = {"tuned": float(tuned_slots(trace).mean()), "probed": float(trace.probe.mean())}
     return summary(trace) | shares
 
 
-def run_cell(cell: Cell, predictor: Predictor) -> dict[str, Any]:
+def run_cell(cell: Cell, model: LinkModel) -> dict[str, Any]:
     """Run a cell and tell all about it: what it was, how it ended, where and when.
 
     Never raises: what goes wrong is told in ``status`` (``"finished"`` or ``"failed"``) and ``traceback``.
@@ -112,7 +112,7 @@ def run_cell(cell: Cell, predictor: Predictor) -> dict[str, Any]:
     try:
         if cell.version != __version__:
             raise RuntimeError(f"gr-lighttune is {__version__} here, the campaign's is {cell.version}")
-        outcome = {"status": "finished", "traceback": ""} | figures(simulate(cell, predictor))
+        outcome = {"status": "finished", "traceback": ""} | figures(simulate(cell, model))
     except Exception:
         outcome = {"status": "failed", "traceback": traceback.format_exc()}
     where = {

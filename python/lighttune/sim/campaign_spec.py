@@ -12,9 +12,9 @@ from math import inf, prod
 from pathlib import Path
 from typing import Any
 
-from ..core.checkpoint import fingerprint, load_model, shipped_models
-from ..core.mcs import McsTable
-from ..core.predictor import Predictor
+from ..core.link_files import find_model, fingerprint, shipped_models
+from ..core.link_model import LinkModel
+from ..core.mcs import TABLES, McsTable
 from .adapters import KINDS, complete
 from .campaign import Cell, Variant
 from .worlds import WORLDS
@@ -26,8 +26,11 @@ MAX_CELL_SLOTS = 10**8
 """Slots of all links of a cell together at most: some 10 GB of traces."""
 
 _LEAST_SLOTS = 10
+_MODEL = "amc"
 _LARGEST_FILE, _MOST_VALUES = 2**20, 200_000  # bytes, and values with every alias written out
-_RUN_KEYS = ("model", "worlds", "seeds", "links", "slots", "feedback_delay_slots", "reference", "adapters")
+_RUN_KEYS = (
+    "model", "table", "worlds", "seeds", "links", "slots", "feedback_delay_slots", "reference", "adapters",
+)  # fmt: skip
 _ADAPTER_KEYS = ("kind", "settings", "grid")
 
 
@@ -36,15 +39,15 @@ class Campaign:
     """A spec, checked: see `parse`.
 
     Args:
-        model: name or path of the model.
-        predictor: that model.
+        named: the model, or the MCS table, as the spec names it.
+        model: of all links.
         worlds, seeds, variants: the grid; each occurs once.
         links, slots, feedback_delay_slots: of every cell.
         reference: label of the variant that gains are counted from.
     """
 
-    model: str
-    predictor: Predictor
+    named: str
+    model: LinkModel
     worlds: tuple[str, ...]
     seeds: tuple[int, ...]
     links: int
@@ -55,7 +58,7 @@ class Campaign:
 
     def cells(self) -> list[Cell]:
         """All cells; those that share a world of one seed follow each other."""
-        table, model = self.predictor.table.digest, fingerprint(self.predictor).hex()[:12]
+        table, model = self.model.table.digest, fingerprint(self.model).hex()[:12]
         return [
             Cell(
                 world,
@@ -130,8 +133,8 @@ def parse(document: Any, folder: Path = Path()) -> Campaign:
             raise ValueError(f"the key {key!r} is missing")
     worlds = tuple(_worlds(run["worlds"]))
     slots = _integer("slots", run["slots"], _LEAST_SLOTS)
-    predictor = _predictor(run.get("model", "amc"), folder)
-    variants = tuple(_variants(run["adapters"], predictor.table))
+    model = _model(run, folder)
+    variants = tuple(_variants(run["adapters"], model.table))
     seeds = tuple(_seeds(run["seeds"]))
     _no_more_than_allowed(len(worlds) * len(seeds) * len(variants))
     labels = [variant.label for variant in variants]
@@ -142,8 +145,8 @@ def parse(document: Any, folder: Path = Path()) -> Campaign:
     if links * slots > MAX_CELL_SLOTS:
         raise ValueError(f"links = {links} of {slots} slots: give {MAX_CELL_SLOTS} slots in all at most")
     return Campaign(
-        model=str(run.get("model", "amc")),
-        predictor=predictor,
+        named=str(run.get("model") or run.get("table") or _MODEL),
+        model=model,
         worlds=worlds,
         seeds=seeds,
         links=links,
@@ -207,16 +210,21 @@ def _seeds(value: Any) -> list[int]:
     return _once("seeds", [_integer("seeds", seed, 0) for seed in seeds])
 
 
-def _predictor(model: Any, folder: Path) -> Predictor:
-    if not isinstance(model, str):
-        raise ValueError(f"model = {model!r}: give one of {', '.join(shipped_models())}, or a file")
-    if model in shipped_models():
-        return load_model(model)
+def _model(run: dict[str, Any], folder: Path) -> LinkModel:
+    """What ``model`` and ``table`` name, as a link's parameters do; files are beside the spec."""
+    for key, names in (("model", shipped_models()), ("table", TABLES)):
+        if key in run and (not isinstance(run[key], str) or not run[key]):
+            raise ValueError(f"{key} = {run[key]!r}: give one of {', '.join(names)}, or a file")
+    table, model = run.get("table", ""), run.get("model", "" if "table" in run else _MODEL)
+    if model and model not in shipped_models():
+        model = str(folder / model)
+    if table.endswith(".json"):
+        table = str(folder / table)
     try:
-        return load_model(folder / model)
+        return find_model(model, table)
     except (OSError, ValueError) as error:
-        shipped = ", ".join(shipped_models())
-        raise ValueError(f"model = {model!r} is none of {shipped}, and as a file: {error}") from error
+        given = ", ".join(f"{key} = {run[key]!r}" for key in ("model", "table") if key in run)
+        raise ValueError(f"{given}: {error}") from error
 
 
 def _variants(adapters: Any, table: McsTable) -> list[Variant]:
