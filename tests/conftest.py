@@ -5,8 +5,8 @@ import signal
 
 import numpy as np
 import pytest
-from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import Predictor
 from hypothesis import HealthCheck, settings
 

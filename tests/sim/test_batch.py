@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gnuradio.lighttune.baselines import Genie, Olla, Salad, TableOnly, ThompsonSampling, TrendOlla
 from gnuradio.lighttune.baselines.thompson import draw_constrained as draw_constrained_of_one
-from gnuradio.lighttune.core import tuning
 from gnuradio.lighttune.core.link import Link
 from gnuradio.lighttune.core.link_files import load_model
 from gnuradio.lighttune.core.link_model import LinkModel
@@ -207,21 +206,6 @@ def test_lighttune_chooses_and_tunes_as_its_twin_does(policy, delay, world, mode
     assert together.probe.any()
     if policy is None or policy.always:
         assert (together.version.max(axis=1) > 0).all() == (policy is not None)
-
-
-def test_curves_that_do_harm_are_dropped_and_taken_again_after_a_rest_as_its_twin_does(model):
-    """A prior that believes every accident, and a PHY that changes: both drop curves, and rest as long."""
-    hasty = TuningPolicy(always=True, prior_db=8.0, prior_log=4.0, finest_db=4.0)
-    world = make_world("mixture", TABLE, 13, n_links=LINKS, n_slots=1200)
-    plain = LinkModel(TABLE)
-    apart, together = apart_and_together(plain, world, hasty, 4)
-    assert_same_run(together, apart)
-    dropped = (together.version[:, 1:] == 0) & (together.version[:, :-1] > 0)
-    taken = (together.version[:, 1:] > 0) & (together.version[:, :-1] == 0)
-    assert dropped.any()
-    assert (taken.sum(axis=1) > 1).any()
-    for link, slot in zip(*np.nonzero(dropped), strict=True):
-        assert (together.version[link, slot + 1 : slot + 1 + tuning.REST] == 0).all()
 
 
 def test_at_a_target_the_share_of_failures_is_held_as_by_its_twin(world, model):

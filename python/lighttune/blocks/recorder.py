@@ -81,9 +81,7 @@ class recorder(TapBlock):
 
         self._end_log()
         with self.guard("session"):
-            writer = LogWriter(
-                self._directory, self._model, rotation=self._rotation, weights=self._weights
-            )
+            writer = LogWriter(self._directory, self._model, rotation=self._rotation, weights=self._weights)
             self._log = _Log(writer, self._queue_limit)
         return super().start()
 

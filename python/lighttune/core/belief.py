@@ -56,7 +56,8 @@ LOSS_PRIOR = (0.78, 0.08, 0.05, 0.03, 0.02, 0.04)
 PRIOR_SCALE_DB = 1.5  # of the Cauchy law: half of all receivers report within this of the truth
 JUMP_SHARES = (0.004, 0.01)  # of the weight, that return to the prior of d per outcome: told, blind
 SWITCH_SHARE = 0.002  # and to the prior of mode and floor
-BROKEN_BLER, BROKEN_PRIOR, MEND = 0.97, 2e-3, 5e-4
+BROKEN_BLER, BROKEN_PRIOR = 0.97, 2e-3
+MEND = 1e-3  # of its doubt, what an MCS loses with every outcome of any: it is asked again some day
 WIDE = 8.0  # logits from here on are all the same: 3e-4 from 0 or 1
 
 VECTOR = numba.float64[::1]
@@ -290,5 +291,6 @@ def mask(links: np.ndarray, row: int, mcs: int, fine_bler: float, nack: float) -
         b, fine = b * BROKEN_BLER, (1.0 - b) * fine_bler
     else:
         b, fine = b * (1.0 - BROKEN_BLER), (1.0 - b) * (1.0 - fine_bler)
-    b = b / max(b + fine, 1e-30)
-    broken[mcs] = b + MEND * (BROKEN_PRIOR - b)
+    broken[mcs] = b / max(b + fine, 1e-30)
+    for m in range(len(broken)):
+        broken[m] += MEND * (BROKEN_PRIOR - broken[m])

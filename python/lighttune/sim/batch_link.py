@@ -15,21 +15,8 @@ from ..core.tuning import ARRIVES, LOGIT, PER_DB, TUNED, TUNEDS, TuningPolicy
 
 _compiled = compiler("record", "belief", "network", "link_kernel", "tuning", "features", "predictor")
 
-_CURVES = np.dtype(
-    [
-        ("loaded", "i8"),  # whether the tuner's curves decide
-        ("version", "i8"),  # of the curves that decide
-        ("harm", "f8"),  # evidence that the model's would be better
-        ("rest", "i8"),  # outcomes for which no others are taken
-        ("moved", "i8"),  # whether the tuner moved something in this slot
-    ],
-    align=True,
-)
-"""What `core.link.Link` keeps beside its record, of the curves that the tuner sent."""
-
 _i64, _f64 = numba.int64, numba.float64
 _TABLES = _f64[:, :, ::1]
-_STATES = numba.from_dtype(_CURVES)[::1]
 
 
 class BatchLink:
@@ -50,7 +37,7 @@ class BatchLink:
         self._links = model.links(n)
         self._tables = np.repeat(model.rows[None], n, axis=0)
         self._curves = np.zeros((n, model.n_tuned))
-        self._states = np.zeros(n, _CURVES)
+        self.version = np.zeros(n, np.int64)  # of the curves that decide; 0 for the model's
         self._policy = (policy or TuningPolicy()).vector()
         self._tuned = np.zeros(0 if policy is None else 1 if pool else n, TUNED)
         for row in range(len(self._tuned)):
@@ -60,11 +47,6 @@ class BatchLink:
         self._measured_at = np.full(n, np.inf)  # no report yet
         self._next = 0
         self._sent: dict[int, np.ndarray] = {}
-
-    @property
-    def version(self) -> np.ndarray:
-        """Of the curves that decide, ``(n,)``; 0 for the model's."""
-        return self._states["version"]
 
     def report(self, rows: np.ndarray, snr_db: np.ndarray, measured_at: np.ndarray) -> None:
         """Take new reports."""
@@ -93,7 +75,7 @@ class BatchLink:
         model = self.model
         _feedback(
             self._links, self._tables, model.rows, model.policy, model.net, self._ages(self._next),
-            self._sent.pop(slot), 1.0 - ack, self._tuned, self._policy, self._curves, self._states,
+            self._sent.pop(slot), 1.0 - ack, self._tuned, self._policy, self._curves, self.version,
         )  # fmt: skip
 
     def _ages(self, slot: int) -> np.ndarray:
@@ -117,34 +99,26 @@ def _select(links, tables, policy, net, gain, ages, length, bler):
 @_compiled(
     numba.void(
         LINKS, _TABLES, MATRIX, VECTOR, network.WEIGHTS, VECTOR, MATRIX, VECTOR, TUNEDS, VECTOR, MATRIX,
-        _STATES,
+        _i64[::1],
     )
 )  # fmt: skip
-def _feedback(links, tables, base, policy, net, ages, sent, nack, tuned, tuning_policy, curves, states):
-    pooled_moved = False
+def _feedback(links, tables, base, policy, net, ages, sent, nack, tuned, tuning_policy, curves, version):
+    together = len(tuned) < len(links)
+    moved, any_moved = np.zeros(len(links), numba.boolean), False
     for row in range(len(links)):
         link_kernel.outcome(links, row, tables[row], policy, net, sent[row], nack[row], ages[row])
-        if len(tuned) == 0:
-            continue
-        mcs, state = int(sent[row, MCS]), states[row]
-        logit, per_db = sent[row, FEATURES + LOGIT], sent[row, FEATURES + PER_DB]
-        arrives = sent[row, FEATURES + ARRIVES]
-        state.rest = max(state.rest - 1, 0)
-        if state.loaded:
-            state.harm = tuning.harm(state.harm, curves[row, mcs], logit, per_db, arrives, nack[row])
-            if state.harm > tuning.MOST_HARM:
-                tables[row] = base
-                state.loaded, state.version, state.harm, state.rest = 0, 0, 0.0, tuning.REST
-        at = min(row, len(tuned) - 1)
-        moved = tuning.learn(tuned, at, tuning_policy, mcs, logit, per_db, arrives, nack[row])
-        state.moved = 1 if moved else 0
-        pooled_moved = pooled_moved or (moved and len(tuned) < len(links))
+        if len(tuned):
+            moved[row] = tuning.learn(
+                tuned, min(row, len(tuned) - 1), tuning_policy, int(sent[row, MCS]),
+                sent[row, FEATURES + LOGIT], sent[row, FEATURES + PER_DB], sent[row, FEATURES + ARRIVES],
+                nack[row],
+            )  # fmt: skip
+            any_moved = any_moved or moved[row]
     for row in range(len(links)):
-        state = states[row]
-        if (state.moved or pooled_moved) and state.rest == 0:
+        if moved[row] or (together and any_moved):
             at = min(row, len(tuned) - 1)
             tuning.read(tuned, at, curves[row])
             for i in range(curves.shape[1]):
                 curves[row, i] = np.float32(curves[row, i])  # as `LinkTuner.model_of` sends them
             tuning.retable(curves[row], base, tables[row])
-            state.loaded, state.version = 1, tuned[at].updates
+            version[row] = tuned[at].updates

@@ -28,7 +28,8 @@ class Population:
             fades.
         clean_share: share of links whose reports are neither noisy nor rounded, whatever the conditions say.
         threshold_jitter_db: standard deviation of each link's MCS thresholds around the PHY's.
-        threshold_error_db: standard deviation of the PHY's thresholds around the table's, for all links alike.
+        threshold_error_db: standard deviation of the PHY's thresholds around the table's, for all links
+            alike.
         slope_error: the PHY's slopes over the table's, log-uniform, for all links alike.
         formula: the PHY's thresholds are capacity's at its spectral efficiency plus 1 dB, whatever the table
             says: a table whose curves nobody measured is as far off.
