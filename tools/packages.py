@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which packages go with this machine's GNU Radio: run by the Python that runs it, with nothing but GNU Radio there.
+"""Which packages go with this machine's GNU Radio. Run by the Python that runs it, with nothing else there.
 
-tools/packages.py choose       the lock in requirements/, or "none"; then the range of NumPy. Status 1, and one line
-                               that says what cannot work here and what to do, if nothing can
+tools/packages.py choose       the lock in requirements/, or "none", and the range of NumPy; or status 1 and
+                               one line that says what cannot work here and what to do
 tools/packages.py demo|full|train
-                               what pyproject.toml asks for, one requirement a line: for `make demo`, for everything
+                               what pyproject.toml asks for, one requirement a line: for `make demo`, for all
                                but training, for training
 """
 
@@ -26,7 +26,10 @@ _NUMPY = b"numpy.core._multiarray_umath"
 
 @dataclass(frozen=True)
 class Found:
-    """The GNU Radio of this machine, and what it runs with: versions, and the major one of the NumPy it was built for."""
+    """The GNU Radio of a machine and what it runs with.
+
+    ``built_for`` is the major version of the NumPy that GNU Radio was built for.
+    """
 
     python: tuple[int, int]
     gnuradio: str
@@ -49,7 +52,9 @@ def choose(found: Found, locks: Path = LOCKS) -> Choice:
         ValueError: it cannot work; the text says why and what to do.
     """
     if found.python < (3, 11):
-        raise ValueError(f"Python {_dotted(found.python)} is too old: 3.11 or later is needed (Debian 12 has it)")
+        raise ValueError(
+            f"Python {_dotted(found.python)} is too old: 3.11 or later is needed (Debian 12 has it)"
+        )
     major, minor = (int(part) for part in found.gnuradio.removeprefix("v").split(".")[:2])
     if (major, minor) < (3, 10):
         raise ValueError(f"GNU Radio {found.gnuradio} is too old: 3.10 is needed (Debian 12 has it)")
@@ -57,13 +62,11 @@ def choose(found: Found, locks: Path = LOCKS) -> Choice:
         raise ValueError(f"GNU Radio here is built for NumPy {found.built_for}: 1 and 2 are supported")
     if found.built_for == 1 and _major(found.numpy) != 1:
         raise ValueError(
-            f"GNU Radio here is built for NumPy 1 and cannot work with {found.numpy}: remove that NumPy again "
-            "('pip uninstall numpy' as whoever installed it)"
+            f"GNU Radio here is built for NumPy 1 and cannot work with {found.numpy}: "
+            "remove that NumPy again ('pip uninstall numpy' as whoever installed it)"
         )
     lock = locks / f"py{found.python[0]}{found.python[1]}-numpy{found.built_for}.lock"
-    return Choice(
-        lock if lock.exists() else None, f"numpy>={found.built_for},<{found.built_for + 1}"
-    )
+    return Choice(lock if lock.exists() else None, f"numpy>={found.built_for},<{found.built_for + 1}")
 
 
 def look() -> Found:
@@ -73,23 +76,23 @@ def look() -> Found:
         ValueError: NumPy or GNU Radio is not there, or neither works with the other.
     """
     try:
-        import numpy
+        from numpy import __version__ as numpy
     except ImportError as error:
-        raise ValueError(f"{sys.executable} cannot import NumPy ({error}): 'apt-get install --reinstall python3-numpy'") from error
+        raise ValueError(f"no NumPy here ({error}): 'apt-get install --reinstall python3-numpy'") from error
     spec = importlib.util.find_spec("gnuradio")
     folders = [Path(folder) / "gr" for folder in (spec.submodule_search_locations if spec else None) or ()]
-    built_for = next(filter(None, map(numpy_of, folders)), _major(numpy.__version__))
+    built_for = next(filter(None, map(numpy_of, folders)), _major(numpy))
     python = sys.version_info[:2]
-    choose(Found(python, "3.10", numpy.__version__, built_for))  # with another NumPy, GNU Radio's import only crashes
+    choose(Found(python, "3.10", numpy, built_for))  # with another NumPy, GNU Radio's import only crashes
     try:
         from gnuradio import gr
     except ImportError as error:
-        raise ValueError(f"{sys.executable} cannot import GNU Radio ({error}): 'apt-get install --reinstall gnuradio'") from error
-    return Found(python, gr.version(), numpy.__version__, built_for)
+        raise ValueError(f"no GNU Radio here ({error}): 'apt-get install --reinstall gnuradio'") from error
+    return Found(python, gr.version(), numpy, built_for)
 
 
 def numpy_of(folder: Path) -> int | None:
-    """The major version of the NumPy that GNU Radio's compiled modules in a folder were built for; None: no telling."""
+    """The major version of the NumPy that a folder's compiled modules were built for, if they tell."""
     content = b"".join(path.read_bytes() for path in folder.glob("*.so"))
     if _NUMPY_2 in content:
         return 2
@@ -97,7 +100,7 @@ def numpy_of(folder: Path) -> int | None:
 
 
 def ranges(what: str) -> list[str]:
-    """The requirements of pyproject.toml for `make demo` ("demo"), for all but training ("full"), or "train"."""
+    """What pyproject.toml requires for `make demo` ("demo"), for all but training ("full"), or for "train"."""
     import tomllib  # not before Python 3.11, which `choose` is to say
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -29,7 +29,7 @@ BEGIN = """
 set -eu -o pipefail
 cd "$TREE"
 rm -rf out build
-touch .venv/.ready
+touch .venv/.ready .venv/.ready-demo
 printf '#!/bin/sh\\nexec "$@"\\n' >/usr/local/bin/sudo
 chmod +x /usr/local/bin/sudo
 export PATH=$TREE/.venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
