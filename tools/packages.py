@@ -100,7 +100,7 @@ def numpy_of(folder: Path) -> int | None:
 
 
 def ranges(what: str) -> list[str]:
-    """What pyproject.toml requires for `make demo` ("demo"), for all but training ("full"), or for "train"."""
+    """What pyproject.toml requires: for `make demo` ("demo"), all but training ("full"), or "train"."""
     import tomllib  # not before Python 3.11, which `choose` is to say
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
