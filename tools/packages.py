@@ -60,9 +60,9 @@ def choose(found: Found, locks: Path = LOCKS) -> Choice:
         raise ValueError(f"GNU Radio {found.gnuradio} is too old: 3.10 is needed (Debian 12 has it)")
     if found.built_for not in (1, 2):
         raise ValueError(f"GNU Radio here is built for NumPy {found.built_for}: 1 and 2 are supported")
-    if found.built_for == 1 and _major(found.numpy) != 1:
+    if _major(found.numpy) > found.built_for:  # what was built for NumPy 2 works with NumPy 1 too
         raise ValueError(
-            f"GNU Radio here is built for NumPy 1 and cannot work with {found.numpy}: "
+            f"GNU Radio here is built for NumPy {found.built_for} and cannot work with {found.numpy}: "
             "remove that NumPy again ('pip uninstall numpy' as whoever installed it)"
         )
     lock = locks / f"py{found.python[0]}{found.python[1]}-numpy{found.built_for}.lock"

@@ -41,6 +41,7 @@ def test_each_supported_pair_has_a_lock_and_the_others_ranges(machine, lock, num
         (found(gnuradio="3.8.2.0"), "GNU Radio 3.8.2.0 is too old: 3.10 is needed"),
         (found(gnuradio="v3.9.8.0"), "GNU Radio v3.9.8.0 is too old"),
         (found(numpy="2.1.0"), "is built for NumPy 1 and cannot work with 2.1.0: remove that NumPy"),
+        (found(numpy="3.0.0", built_for=2), "is built for NumPy 2 and cannot work with 3.0.0"),
         (found(numpy="3.0.0", built_for=3), "built for NumPy 3: 1 and 2 are supported"),
     ],
 )

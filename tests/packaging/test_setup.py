@@ -27,7 +27,7 @@ NO_SETUP = BEGIN + "rm -f .venv/.ready*; pretend tools/setup.sh 'exit 9'\n"
 def run(tmp_path):
     if reason := sandbox.missing():
         pytest.skip(reason)
-    lost = ("MAKE", "MFLAGS", "PYTHON", "VIRTUAL_ENV")
+    lost = ("MAKE", "MFLAGS", "PYTHON", "TORCH", "VIRTUAL_ENV")
     env = {k: v for k, v in os.environ.items() if not k.startswith(lost)}
     env |= {"TREE": str(ROOT), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
