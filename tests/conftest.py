@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fixtures that several folders of tests share."""
 
+import signal
+
 import numpy as np
 import pytest
 from gnuradio.lighttune.core.mcs import McsTable
@@ -8,6 +10,9 @@ from gnuradio.lighttune.core.predictor import Predictor
 from hypothesis import HealthCheck, settings
 
 from helpers import make_predictor
+
+# A shell's background jobs ignore SIGINT, and so would every program that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Drawn from a seed, as all chance in the tests is. How long an example takes says what else the machine does.
 settings.register_profile(

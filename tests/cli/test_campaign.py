@@ -27,6 +27,7 @@ from gnuradio.lighttune.sim.campaign_spec import read_spec
 from gnuradio.lighttune.sim.peers import BatchOlla
 from gnuradio.lighttune.sim.worlds import make_world
 
+from helpers import needs_torch
 from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,6 +333,7 @@ def test_work_that_kills_its_worker_ends_as_an_error_and_the_cluster_stays_here(
         assert "KilledWorker" in repr(ends[0])
 
 
+@needs_torch
 def test_training_draws_the_same_channels_by_however_many_workers(tmp_path, dask_cluster):
     dask_cluster.workers(2)
     sizes = ["--table", "nr-pdsch-2", "--links", "300", "--slots", "32", "--epochs", "1"]

@@ -10,6 +10,8 @@ from gnuradio.lighttune.cli.main import main
 from gnuradio.lighttune.core.checkpoint import load_predictor, shipped_models
 from safetensors import safe_open
 
+from helpers import needs_torch
+
 LOSSES = ("what the labels leave open", "predictor", "table at the last report")
 
 
@@ -35,6 +37,7 @@ def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tm
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@needs_torch
 def test_training_writes_the_same_file_for_the_same_seed(tmp_path, capsys):
     files = [tmp_path / f"{i}.safetensors" for i in range(3)]
     for path, seed in zip(files, ("3", "3", "4"), strict=True):
@@ -71,8 +74,8 @@ def test_the_shipped_models_say_how_they_were_trained_and_beat_the_table():
         (["demo", "--packets", "3"], "packets = 3: give 30 or more"),
         (["demo", "--seed", "-1"], "--seed -1"),
         (["demo", "--plot", "/nowhere/at/all.png"], "no folder /nowhere/at"),
-        (["train", "--links", "0"], "--links 0: give 1 or more"),
-        (["train", "--out", "/nowhere/model"], "no folder /nowhere"),
+        pytest.param(["train", "--links", "0"], "--links 0: give 1 or more", marks=needs_torch),
+        pytest.param(["train", "--out", "/nowhere/model"], "no folder /nowhere", marks=needs_torch),
     ],
 )
 def test_a_bad_argument_ends_with_one_line_that_names_it(arguments, message, capsys):
