@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Every target does all its own set-up on Debian 12; finished set-up is skipped.
+# Every target does all its own set-up on Debian and Ubuntu; finished set-up is skipped.
 PREFIX ?= /usr/local
 BIN := .venv/bin
 
@@ -11,12 +11,18 @@ SIMULATED := peers search worlds trigger ablation convergence retraining field a
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## install Debian's GNU Radio and the pinned Python packages
+setup: .venv/.ready ## install GNU Radio and the Python packages that go with it (TORCH=no: without torch)
 
-.venv/.ready: tools/setup.sh pyproject.toml requirements.lock
-	@tools/setup.sh
+SET_UP := tools/setup.sh tools/packages.py pyproject.toml $(wildcard requirements/*.lock)
 
-demo: setup ## run the main job: OLLA, then LightTune, over the same channel on IQ samples
+.venv/.ready: $(SET_UP)
+	@tools/setup.sh full
+
+# All but what tests, manual and training need.
+.venv/.ready-demo: $(SET_UP)
+	@tools/setup.sh demo
+
+demo: .venv/.ready-demo ## run the main job: OLLA, then LightTune, over the same channel on IQ samples
 	@mkdir -p out
 	$(BIN)/lighttune demo --plot out/demo.png --json out/demo.json
 
@@ -78,11 +84,11 @@ restarts: setup ## flowgraphs started and stopped 200 times: docs/results/restar
 soak: setup ## ten million decisions, and a flowgraph for MINUTES (30): docs/results/soak.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/soak.py --minutes $(or $(MINUTES),30)
 
-lock: setup ## write requirements.lock anew, after a change of pins in pyproject.toml
-	tools/lock.sh
+lock: ## write requirements/*.lock anew, after a change in pyproject.toml (UV=--upgrade: with newer versions)
+	tools/lock.sh $(UV)
 
 audit: .venv-audit/bin/pip-audit ## ask OSV for known vulnerabilities of the pinned packages (over the network)
-	$< --requirement requirements.lock --require-hashes --disable-pip --vulnerability-service osv
+	$(foreach lock,$(wildcard requirements/*.lock),$< --requirement $(lock) --require-hashes --disable-pip --vulnerability-service osv &&) true
 
 .venv-audit/bin/pip-audit:
 	/usr/bin/python3 -m venv .venv-audit
@@ -102,7 +108,7 @@ uninstall: ## remove what `make install` installed
 radio: setup ## build the stand-in radio for docs/usrp.md: build/soapy_loopback
 	cmake -S tools/soapy_loopback -B build/soapy_loopback && cmake --build build/soapy_loopback
 
-deb: ## build a Debian package for Debian 12: build/deb/gr-lighttune_VERSION_all.deb
+deb: ## build a Debian package for this Debian or Ubuntu: build/deb/gr-lighttune_VERSION_all.deb
 	tools/deb.sh
 
 bare: ## both `make demo` and `make test` on a bare Debian 12, as root (SUITE=bookworm FOLDER=; some hours)

@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from helpers import make_predictor
 
+# A shell's background jobs ignore SIGINT, and so would every program that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Drawn from a seed, as all chance in the tests is. How long an example takes says what else the machine does.
 settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -34,12 +37,3 @@ def plain_model() -> LinkModel:
 def plain_predictor() -> Predictor:
     """An encoder that believes the last report to within 0.7 dB, and layers that are silent until tuned."""
     return make_predictor(McsTable.nr_pdsch(1), np.random.default_rng(1))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _commands_can_be_interrupted():
-    """A shell's background jobs ignore Ctrl-C, and what they start inherits that: not in the tests, which
-    interrupt commands."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Things that several folders of tests build."""
 
+from importlib.util import find_spec
+
 import numpy as np
+import pytest
 from gnuradio.lighttune.core.mcs import McsTable
 from gnuradio.lighttune.core.predictor import N_SHAPE, Encoder, Predictor, Shape
+
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None, reason="training needs torch: tools/setup.sh installs it"
+)
 
 
 def make_predictor(table: McsTable, rng: np.random.Generator, depth: float = 0.0) -> Predictor:

@@ -4,7 +4,8 @@
 #   tools/bare.sh [SUITE [FOLDER [TARGET...]]]     (bookworm, /var/tmp/gr-lighttune-SUITE, demo and test)
 #
 # A minimal Debian is installed into FOLDER/base, once, and copied to FOLDER/root for every try. There a new user, who
-# may sudo, has a clone of this tree's HEAD and calls make for each target; what make says goes to FOLDER/TARGET.log.
+# may sudo, has a clone of this tree's HEAD and calls make for each target, which may set variables of make's too
+# ('test TORCH=no'); what make says goes to FOLDER/TARGET.log.
 # With RESUME=1 the copy is that of the last try, brought to HEAD. Debian's mirror and pip's settings are this machine's.
 #
 # All mounts are in a namespace that ends with this script, and so do all processes. The network is this machine's:
@@ -138,20 +139,21 @@ done
 failed=0
 results=()
 for target in "${targets[@]}"; do
+    log=$folder/${target%% *}.log
     echo "bare: make $target as a new user of $suite, at $head"
     start=$SECONDS
     inside /usr/sbin/runuser -u user -- env -i HOME=/home/user USER=user LOGNAME=user SHELL=/bin/bash TERM=dumb \
         PATH=/usr/local/bin:/usr/bin:/bin "${settings[@]}" bash -c "cd $tree && exec make $target" \
-        </dev/null 2>&1 | tee "$folder/$target.log"
+        </dev/null 2>&1 | tee "$log"
     status=${PIPESTATUS[0]} took=$((SECONDS - start))
     [ "$status" -eq 0 ] && said=passed || said="FAILED (status $status)" failed=1
-    counts=$(grep -E '^=+ .* in [0-9.]+s.* =+$' "$folder/$target.log" | tail -n 1 | sed 's/ *=*$//; s/^=*//')
+    counts=$(grep -E '^=+ .* in [0-9.]+s.* =+$' "$log" | tail -n 1 | sed 's/ *=*$//; s/^=*//')
     took="$((took / 60)) min $((took % 60)) s"
-    results+=("bare: $suite at $head: make $target $said after $took${counts:+:$counts} ($folder/$target.log)")
+    results+=("bare: $suite at $head: make $target $said after $took${counts:+:$counts} ($log)")
 done
 echo
 for target in "${targets[@]}"; do
-    grep -E '^(SKIPPED|FAILED|ERROR) ' "$folder/$target.log"
+    grep -E '^(SKIPPED|FAILED|ERROR) ' "$folder/${target%% *}.log"
 done
 printf '%s\n' "${results[@]}"
 exit $failed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/licences.md: every package of requirements.lock, and torch, with the licence it declares."""
+"""Writes docs/licences.md: every package of requirements/*.lock, and torch, with the licence it declares."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "licences.md"
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 
 COMPATIBLE = (
     "MIT", "MIT-CMU", "BSD", "BSD-2-Clause", "BSD-3-Clause", "0BSD", "Apache-2.0", "Apache 2.0",
@@ -23,11 +24,18 @@ NOT_DECLARED = {"atheris": "Apache-2.0"}
 """Packages whose metadata say nothing: from their source's LICENSE."""
 
 
+def versions(lock: Path) -> dict[str, str]:
+    """Versions of a lock's packages by name."""
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock.read_text(), re.MULTILINE))
+
+
 def locked() -> dict[str, str]:
-    """Versions of the locked packages by name."""
-    return dict(
-        re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    )
+    """The same of all locks, by name: where they differ, all of them."""
+    found: dict[str, dict[str, None]] = {}
+    for lock in LOCKS:
+        for name, version in versions(lock).items():
+            found.setdefault(name, {})[version] = None
+    return {name: ", ".join(found[name]) for name in sorted(found)}
 
 
 def licence(name: str) -> str:
@@ -64,8 +72,8 @@ def compatible(expression: str) -> bool:
 
 def page() -> str:
     """The page."""
-    versions = locked() | {"torch": metadata.version("torch").partition("+")[0]}
-    rows = [f"| {name} | {versions[name]} | {licence(name)} |" for name in sorted(versions)]
+    packages = locked() | {"torch": metadata.version("torch").partition("+")[0]}
+    rows = [f"| {name} | {packages[name]} | {licence(name)} |" for name in sorted(packages)]
     return "\n".join(
         [
             "<!-- written by `make licences`; do not edit -->",
@@ -75,7 +83,8 @@ def page() -> str:
             "Radio itself. Of the packages below, which `make setup` installs, users need those that",
             "`pyproject.toml` lists under `dependencies`, and those of the extras that they use; the others",
             "serve tests and this manual. All may be combined with works under that licence. GNU Radio,",
-            "ZeroMQ and Qt come from Debian.",
+            "ZeroMQ and Qt come from Debian or Ubuntu. Of several versions a machine gets that of its lock",
+            "in `requirements/`.",
             "",
             "| package | version | licence |",
             "|---|---|---|",

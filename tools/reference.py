@@ -53,7 +53,7 @@ def blocks_page() -> str:
 
 def commands_page() -> str:
     """docs/commands.md."""
-    names = re.findall(r"^    ([a-z][a-z-]*) ", _help(), re.MULTILINE)
+    names = re.findall(r"^    ([a-z][a-z-]*)\b", _help(), re.MULTILINE)
     parts = [COMMANDS]
     for name in names:
         parts.append(f"## lighttune {name}\n\n```text\n{_help(name).rstrip()}\n```\n")

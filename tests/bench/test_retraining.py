@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from helpers import needs_torch
 from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@needs_torch
 def test_it_compares_all_ways_on_every_testbed(tmp_path):
     done = subprocess.run(
         [sys.executable, "bench/retraining.py", "--short", "--out", str(tmp_path)],

@@ -13,13 +13,16 @@ from gnuradio.lighttune.sim.peers import BatchOlla
 
 import common
 import protocol
+from helpers import needs_torch
 from patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "name", ["peers", "search", "worlds", "trigger", "ablation", "convergence", "field", "adversaries"]
+    "name",
+    ["peers", "search", "convergence", "field", "adversaries"]
+    + [pytest.param(name, marks=needs_torch) for name in ("worlds", "trigger", "ablation")],
 )
 def test_every_benchmark_runs_in_miniature_and_leaves_the_documents_alone(name, tmp_path):
     documents = ROOT / "docs/results"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 import sandbox
+from helpers import needs_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -29,7 +30,7 @@ BEGIN = """
 set -eu -o pipefail
 cd "$TREE"
 rm -rf out build
-touch .venv/.ready
+touch .venv/.ready .venv/.ready-demo
 printf '#!/bin/sh\\nexec "$@"\\n' >/usr/local/bin/sudo
 chmod +x /usr/local/bin/sudo
 export PATH=$TREE/.venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
@@ -86,7 +87,11 @@ def run(script, tmp_path, environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("box", SHELL, ids=lambda box: f"{box.page}:{box.line}")
+@pytest.mark.parametrize(
+    "box",
+    [pytest.param(box, marks=needs_torch if "lighttune train " in box.text else ()) for box in SHELL],
+    ids=[f"{box.page}:{box.line}" for box in SHELL],
+)
 def test_a_command_of_the_manual_does_what_it_should(box, tmp_path, environment):
     done = run(box.text, tmp_path, environment)
     assert done.returncode == 0, done.stdout

@@ -23,7 +23,6 @@ NEEDED = {
     "prometheus_client": ("prometheus_client", "python3-prometheus-client", "prometheus_client"),
     "matplotlib": ("matplotlib", "python3-matplotlib", "matplotlib-base"),
     "numba": ("numba", "python3-numba", "numba"),
-    "llvmlite": ("llvmlite", None, None),  # comes with numba
     "gnuradio": (None, "gnuradio", "gnuradio-core"),
 }
 
@@ -79,7 +78,7 @@ def test_pyproject_debian_conda_and_cmake_need_the_same():
     looked_for = re.search(r"foreach\(module IN ITEMS (.+?)\)", (ROOT / "CMakeLists.txt").read_text()).group(
         1
     )
-    assert set(looked_for.split()) == NEEDED.keys() - {"numba", "llvmlite"}  # without them it works too
+    assert set(looked_for.split()) == NEEDED.keys() - {"numba"}  # without it it works too
 
 
 def test_the_conda_recipe_s_script_installs_what_conda_packs(tmp_path):

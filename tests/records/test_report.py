@@ -46,7 +46,7 @@ class Page(HTMLParser):
 def test_a_real_link_s_report_holds_its_figures_and_needs_nothing_else(ofdm_log, tmp_path, capsys):
     folder, *_ = ofdm_log
     out = tmp_path / "report.html"
-    assert main(["report", str(folder), "-o", str(out)]) == 0
+    assert main(["report", str(folder), "--out", str(out)]) == 0
     assert str(out) in capsys.readouterr().out
     text = out.read_text()
     assert not re.search(r"https?:|//|url\(|<script|<link", re.sub(r"base64,[^']*", "", text))
@@ -158,7 +158,7 @@ def test_many_links_are_shown_by_their_blocks(tmp_path):
 
 
 def test_a_missing_folder_and_a_missing_log_are_named(tmp_path, capsys):
-    assert main(["report", str(tmp_path), "-o", str(tmp_path / "no" / "x.html")]) == 1
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "no" / "x.html")]) == 1
     assert main(["report", str(tmp_path / "none")]) == 1
     errors = capsys.readouterr().err.replace("\n", " ")
     assert "there is no folder" in errors

@@ -11,7 +11,7 @@ _HELP = """\
 Write what a log says into one HTML file that needs nothing else: figures, plots over time, reliability of the
 prediction, links, and what was dropped or lost. It can be sent to a colleague as it is.
 
-    lighttune report logs/bench -o bench.html
+    lighttune report logs/bench --out bench.html
 """
 
 
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
     add(
         "log", metavar="LOG", type=Path, nargs="+", help="folder that was recorded into, or one session in it"
     )
-    add("-o", "--out", type=Path, default=Path("report.html"), metavar="FILE", help="(default: %(default)s)")
+    add("--out", type=Path, default=Path("report.html"), metavar="FILE", help="(default: %(default)s)")
     parser.set_defaults(run=run)
 
 

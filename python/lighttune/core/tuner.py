@@ -142,7 +142,7 @@ class Tuner:
         if (rows[1:] > rows[:-1]).all():
             return self._learn_once(rows, features, mcs, nack)
         changed = np.zeros(len(rows), bool)
-        left = np.arange(len(rows))
+        left: np.ndarray = np.arange(len(rows))
         while left.size:  # a link's samples one after the other, different links side by side
             now = left[np.unique(rows[left], return_index=True)[1]] if left.size > 1 else left
             changed[now] = self._learn_once(rows[now], features[now], mcs[now], nack[now])
