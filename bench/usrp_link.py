@@ -66,7 +66,9 @@ class Link(gr.top_block):
         self.modulator = lighttune.amc_tx(amplitude=AMPLITUDE, length_tag="packet_len", **spacing)
         self.tx, self.rx = lighttune.usrp_tx(radio), lighttune.usrp_rx(radio, channel=1)
         self.demodulator = lighttune.amc_rx(on_overload="wait" if slots else "drop")
-        self.acks = lighttune.ack_merge(timeout_s=2.0)  # of a lost header; a busy machine is no loss
+        self.acks = lighttune.ack_merge(
+            timeout_s=2.0, on_timeout="nack" if slots else "gap"
+        )  # one in flight: no gaps
         self.log = Log()
         self.connect(self.modulator, self.tx)
         self.connect(self.rx, self.demodulator)

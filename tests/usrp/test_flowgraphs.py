@@ -58,7 +58,7 @@ def run_packets(flowgraph, n, told=lambda: True):
     """Run until every packet has its verdict, and the radio has told of every burst, and of what else."""
     with running(flowgraph):
         until(lambda: flowgraph.traffic.sent == n, f"{n} packets", 60)
-        until(lambda: total(flowgraph.acks, "verdicts", "timeouts") == n, f"{n} verdicts", 60)
+        until(lambda: total(flowgraph.acks, "verdicts", "timeouts", "erasures") == n, f"{n} verdicts", 60)
         until(lambda: total(flowgraph.usrp_tx, "bursts", "late") == n, f"{n} bursts", 60)
         until(lambda: total(flowgraph.tuner, "samples", "blind") >= n, f"{n} samples of the tuner", 60)
         until(told, "the radio to tell", 60)

@@ -234,7 +234,7 @@ class DemoLink(gr.top_block):
             self.tuner = tuner(self.predictor, rule)
         self.tx = amc_tx(slot_samples=SLOT_SAMPLES)
         self.rx = amc_rx(on_overload="wait")
-        self.merge = ack_merge(timeout_s=TIMEOUT_S)
+        self.merge = ack_merge(timeout_s=TIMEOUT_S, on_timeout="nack")  # one packet at a time: no gaps
         self.bias = BiasedReports(scenario.report_bias_db)
         self._connect_channel(scenario)
         self._connect_messages()
