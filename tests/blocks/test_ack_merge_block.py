@@ -194,9 +194,13 @@ def test_what_the_transmitter_refused_is_an_erasure_with_its_cause_in_its_turn(m
             bench.post("decision", message(seq=seq))
         until(lambda: bench.block.status()["waiting"] == 3)
         bench.post("ok", pdu(seq=2))
+        bench.post("fail", pdu(seq=1))  # a receiver elsewhere took the gap for a lost header
         bench.settle("ok")
+        bench.settle("fail")
         bench.post("ok", pdu(seq=0))
         until(lambda: len(bench.out["feedback"].messages) == 2)
+        bench.post("fail", pdu(seq=1))
+        until(lambda: bench.dropped("fail: duplicate or unknown") == 1)
     assert outcomes(bench) == [(0, 0, True), (0, 2, True)]
     assert causes(bench) == [(1, "queue full")]
     status = bench.block.status()

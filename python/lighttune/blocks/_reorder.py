@@ -47,8 +47,8 @@ class Release(NamedTuple, Generic[T]):
 
     Args:
         seq: its number.
-        verdict: None where it was given up.
-        cause: why it was given up; empty where it was not.
+        verdict: None where none came.
+        cause: why nothing is known of it; empty where a verdict came, unless it was erased besides.
         passed: it was on the air, and the receiver has told of a later one.
         known: False for a verdict on a block that was never announced.
     """
@@ -148,7 +148,7 @@ class Reorder(Generic[T]):
         self._pass(number, now_s)
 
     def erase(self, seq: int, cause: str, now_s: float) -> Fate:
-        """Nothing will be known of a block; a verdict that comes before its turn counts all the same."""
+        """Nothing will be known of a block; a verdict that comes in time is released with the cause."""
         number = self._unwrap(seq)
         block = self._find(number, now_s)
         if block is None and not self._announcing and (self._next is None or number >= self._next):
@@ -229,8 +229,9 @@ class Reorder(Generic[T]):
         if not self._announcing:
             _remember(self._unannounced, number, _RESTART)
         if block.verdict is not None:
-            return Release(number % _SPAN, block.verdict)
-        _remember(self._given_up, number, _GIVEN_UP)
+            return Release(number % _SPAN, block.verdict, block.cause)
+        if not block.cause:
+            _remember(self._given_up, number, _GIVEN_UP)
         passed = block.air and self._judged is not None and self._judged > number
         return Release(number % _SPAN, None, cause, passed)
 

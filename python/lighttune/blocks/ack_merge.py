@@ -173,9 +173,14 @@ class ack_merge(MessageBlock):
         cause = block.cause
         if cause and self._erased[cause] == 0 and len(self._erased.as_dict()) >= _MAX_CAUSES:
             cause = "further causes"
+        verdict = block.verdict
+        if verdict is not None and cause and m.read_bool(verdict, m.ACK):
+            cause = (
+                ""  # it was received after all; a NACK may be a gap that the receiver took for the channel's
+            )
         self._host.ended(now_s, cause)
-        if block.verdict is not None:
-            self.publish("feedback", block.verdict)
+        if verdict is not None and not cause:
+            self.publish("feedback", verdict)
             self.counters.add("verdicts")
         elif cause == NO_VERDICT and (
             self._on_timeout == "nack" or (self._on_timeout == "gap" and block.passed)
