@@ -55,6 +55,7 @@ class usrp_one_host(gr.top_block):
         self.msg_connect(self.selector, "decision", self.acks, "decision")
         self.msg_connect(self.modulator, "sent", self.acks, "sent")
         self.msg_connect(self.modulator, "erasure", self.acks, "erasure")
+        self.msg_connect(self.usrp_tx, "erasure", self.acks, "erasure")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.demodulator, "csi", self.selector, "csi")
         self.msg_connect(self.demodulator, "feedback", self.acks, "feedback")

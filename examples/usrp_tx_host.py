@@ -48,6 +48,7 @@ class usrp_tx_host(gr.top_block):
         self.msg_connect(self.selector, "decision", self.acks, "decision")
         self.msg_connect(self.modulator, "sent", self.acks, "sent")
         self.msg_connect(self.modulator, "erasure", self.acks, "erasure")
+        self.msg_connect(self.usrp_tx, "erasure", self.acks, "erasure")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.feedback, "csi", self.selector, "csi")
         self.msg_connect(self.feedback, "feedback", self.acks, "feedback")

@@ -360,3 +360,36 @@ def test_a_verdict_that_overtakes_the_first_decision_is_counted_once():
     assert reorder.due(0.0) == [(0, "v", "", False, True)]
     assert reorder.announce(0, 0.0) is Fate.TAKEN
     assert reorder.due(5.0) == []
+
+
+def test_what_the_radio_spoilt_is_no_nack_and_what_left_long_before_or_arrived_is_told():
+    reorder = Reorder(1.0, 65536)
+    for seq in range(5):
+        reorder.announce(seq, 0.0)
+    for seq, left_s in enumerate((0.0, 0.45, 0.48)):  # 3 is leaving, 4 waits
+        reorder.air(seq, left_s)
+    reorder.spoil("underrun", 0.5)
+    for seq in range(5):
+        reorder.verdict(seq, "v", 0.5)
+    assert [(r.seq, r.cause) for r in reorder.due(0.5)] == [
+        (0, ""), (1, "underrun"), (2, "underrun"), (3, "underrun"), (4, ""),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("port", "told"), [("fail", 0), ("ok", 1)])
+def test_an_erasure_without_a_number_is_of_the_packet_that_is_leaving_if_it_fails(make, port, told):
+    bench = make(timeout_s=100.0)
+    with running(bench.top):
+        for seq in (0, 1):
+            bench.post("decision", message(seq=seq))
+        until(lambda: bench.block.status()["waiting"] == 2)
+        bench.post("sent", message(seq=0))  # 1 is leaving
+        bench.settle("sent")
+        bench.post("ok", pdu(seq=0))
+        until(lambda: len(bench.out["feedback"].messages) == 1)
+        bench.post("erasure", message(erasure=True, cause="underrun of the radio"))
+        bench.settle("erasure")
+        bench.post(port, pdu(seq=1))
+        until(lambda: len(bench.out["feedback"].messages) + len(bench.out["erasure"].messages) == 2)
+    assert outcomes(bench) == [(0, 0, True), (0, 1, True)][: 1 + told]
+    assert causes(bench) == [(1, "underrun of the radio")] * (1 - told)

@@ -242,6 +242,11 @@ def erasure_message(link: int, seq: int, cause: str = "") -> pmt.pmt_base:
     return pmt.dict_add(message, CAUSE, pmt.intern(cause)) if cause else message
 
 
+def spoilt_message(cause: str) -> pmt.pmt_base:
+    """``{erasure: true, cause}``: a packet that has just left was spoilt; which one is not known."""
+    return pmt.dict_add(pmt.dict_add(pmt.make_dict(), ERASURE, pmt.PMT_T), CAUSE, pmt.intern(cause))
+
+
 def sent_message(link: int, seq: int, start_s: float, end_s: float) -> pmt.pmt_base:
     """``{link, seq, start, time}``: when the packet's first and last sample went out, Unix time."""
     message = pmt.dict_add(_with_block(link, seq), START, pmt.from_double(start_s))

@@ -24,6 +24,9 @@ OUTRUN = "too many under way"
 STOPPED = "stopped"
 """Cause: the flowgraph stopped first."""
 
+SPOILT_S = 0.1
+"""A radio tells within this time that it spoilt a packet."""
+
 _RESTART = 1024  # without decisions, a verdict further back than this is a sender that started anew
 _EARLY = 1024  # blocks without a decision that are remembered
 _GIVEN_UP = 4096  # blocks whose late verdicts are known for what they are
@@ -66,7 +69,8 @@ class _Block(Generic[T]):
     deadline_s: float
     air: bool = False
     verdict: T | None = None
-    cause: str = ""
+    cause: str = ""  # it was erased: it need not wait
+    spoilt: str = ""  # if it is not received, this is why
 
 
 class Reorder(Generic[T]):
@@ -159,6 +163,19 @@ class Reorder(Generic[T]):
         block.cause = block.cause or cause
         return Fate.TAKEN
 
+    def spoil(self, cause: str, now_s: float) -> None:
+        """A packet that has just left, or is leaving, was spoilt on its way; which one is not said."""
+        leaving = len(self._order)
+        if self._airing:
+            leaving = 0 if self._aired is None else bisect_right(self._order, self._aired)
+            if leaving < len(self._order):
+                self._blocks[self._order[leaving]].spoilt = cause
+        for place in range(leaving - 1, -1, -1):
+            block = self._blocks[self._order[place]]
+            if (block.deadline_s - self._timeout_s if block.air else block.since_s) < now_s - SPOILT_S:
+                break
+            block.spoilt = cause
+
     def verdict(self, seq: int, verdict: T, now_s: float) -> Fate:
         """A verdict came in; the first one of a block counts."""
         number = self._unwrap(seq)
@@ -229,7 +246,7 @@ class Reorder(Generic[T]):
         if not self._announcing:
             _remember(self._unannounced, number, _RESTART)
         if block.verdict is not None:
-            return Release(number % _SPAN, block.verdict, block.cause)
+            return Release(number % _SPAN, block.verdict, block.cause or block.spoilt)
         if not block.cause:
             _remember(self._given_up, number, _GIVEN_UP)
         passed = block.air and self._judged is not None and self._judged > number
@@ -238,6 +255,8 @@ class Reorder(Generic[T]):
     def _why(self, block: _Block[T], doubt: tuple[float, str]) -> str:
         if self._airing and not block.air:
             return NEVER_SENT
+        if block.spoilt:
+            return block.spoilt
         return doubt[1] if block.since_s <= doubt[0] else NO_VERDICT
 
     def _pass(self, number: int, now_s: float) -> None:

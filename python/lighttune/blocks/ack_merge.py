@@ -121,11 +121,16 @@ class ack_merge(MessageBlock):
 
     @handles("erasure")
     def on_erasure(self, message: pmt.pmt_base) -> None:
-        """A block of which nothing will be known."""
+        """A block of which nothing will be known; without a number, one that has just left, of any link."""
         m.need_dict(message)
-        link, seq, cause = m.read_link(message), m.read_seq(message), m.read_cause(message)
+        cause = m.read_cause(message)
         with self._lock:
             now_s = time.monotonic()
+            if not m.has(message, m.SEQ):
+                for reorder in self._links.values():
+                    reorder.spoil(cause, now_s)
+                return
+            link, seq = m.read_link(message), m.read_seq(message)
             reorder = self._link(link)
             if reorder.erase(seq, cause, now_s) is not Fate.TAKEN:
                 raise m.Refused("duplicate or unknown")
