@@ -78,6 +78,16 @@ class LinkMetrics(Exporter, Collector):
             for (block, cause), n in view.drops.items():
                 dropped.add_metric((source, block, cause), n)
         yield dropped
+        lost = GaugeMetricFamily(
+            "lighttune_host_lost_share",
+            "Share of the last 10 s' packets that were lost to the host, 0 to 1, as ack_merge says",
+            labels=("source",),
+        )
+        for source, view in heard.views.items():
+            share = view.blocks.get("ack_merge", {}).get("lost_to_host")
+            if isinstance(share, int | float):
+                lost.add_metric((source,), share)
+        yield lost
         yield CounterMetricFamily("lighttune_telemetry_messages", "Messages heard", subscriber.received)
         yield CounterMetricFamily("lighttune_telemetry_missed", "Messages lost on the way", subscriber.missed)
         refused = CounterMetricFamily(
