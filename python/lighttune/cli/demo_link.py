@@ -275,6 +275,7 @@ class DemoLink(gr.top_block):
         link(self.selector, "pdu_out", self.tx, "pdu_in")
         link(self.selector, "decision", self.merge, "decision")
         link(self.selector, "decision", self.recorder, "decision")
+        link(self.tx, "sent", self.merge, "sent")
         link(self.rx, "csi", self.bias, "csi")
         link(self.bias, "csi", self.selector, "csi")
         link(self.bias, "csi", self.recorder, "csi")
