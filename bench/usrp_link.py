@@ -66,7 +66,8 @@ class Link(gr.top_block):
         self.modulator = lighttune.amc_tx(amplitude=AMPLITUDE, length_tag="packet_len", **spacing)
         self.tx, self.rx = lighttune.usrp_tx(radio), lighttune.usrp_rx(radio, channel=1)
         self.demodulator = lighttune.amc_rx(on_overload="wait" if slots else "drop")
-        self.acks = lighttune.ack_merge(timeout_s=2.0)  # of a lost header; a busy machine is no loss
+        # One in flight leaves no gaps.
+        self.acks = lighttune.ack_merge(timeout_s=2.0, on_timeout="nack" if slots else "gap")
         self.log = Log()
         self.connect(self.modulator, self.tx)
         self.connect(self.rx, self.demodulator)
@@ -77,6 +78,8 @@ class Link(gr.top_block):
             self.msg_connect(self.selector, "decision", first, "decision")
         self.msg_connect(self.source, "pdu_out", first, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.modulator, "pdu_in")
+        self.msg_connect(self.modulator, "sent", self.acks, "sent")
+        self.msg_connect(self.modulator, "erasure", self.acks, "erasure")
         self.msg_connect(self.demodulator, "csi", self.selector, "csi")
         self.msg_connect(self.demodulator, "feedback", self.acks, "feedback")
         self.msg_connect(self.selector, "decision", self.acks, "decision")

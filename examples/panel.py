@@ -45,6 +45,8 @@ class panel(gr.top_block):
         self.msg_connect(self.packets, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.tx, "pdu_in")
         self.msg_connect(self.selector, "decision", self.acks, "decision")
+        self.msg_connect(self.tx, "sent", self.acks, "sent")
+        self.msg_connect(self.tx, "erasure", self.acks, "erasure")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.rx, "csi", self.selector, "csi")
         self.msg_connect(self.rx, "feedback", self.acks, "feedback")

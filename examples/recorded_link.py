@@ -41,6 +41,8 @@ class recorded_link(gr.top_block):
         self.msg_connect(self.packets, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.tx, "pdu_in")
         self.msg_connect(self.selector, "decision", self.acks, "decision")
+        self.msg_connect(self.tx, "sent", self.acks, "sent")
+        self.msg_connect(self.tx, "erasure", self.acks, "erasure")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.rx, "csi", self.selector, "csi")
         self.msg_connect(self.rx, "feedback", self.acks, "feedback")
@@ -54,7 +56,7 @@ class recorded_link(gr.top_block):
         self.msg_connect(self.selector, "decision", self.recorder, "decision")
         self.msg_connect(self.acks, "feedback", self.recorder, "feedback")
         self.msg_connect(self.tuner, "model", self.recorder, "model")
-        for block in (self.selector, self.tuner, self.acks, self.rx):
+        for block in (self.selector, self.tuner, self.acks, self.rx, self.tx):
             self.msg_connect(block, "status", self.recorder, "status")
 
 

@@ -53,13 +53,16 @@ class usrp_one_host(gr.top_block):
         self.msg_connect(self.traffic, "pdu_out", self.selector, "pdu_in")
         self.msg_connect(self.selector, "pdu_out", self.modulator, "pdu_in")
         self.msg_connect(self.selector, "decision", self.acks, "decision")
+        self.msg_connect(self.modulator, "sent", self.acks, "sent")
+        self.msg_connect(self.modulator, "erasure", self.acks, "erasure")
+        self.msg_connect(self.usrp_tx, "erasure", self.acks, "erasure")
         self.msg_connect(self.selector, "decision", self.tuner, "decision")
         self.msg_connect(self.demodulator, "csi", self.selector, "csi")
         self.msg_connect(self.demodulator, "feedback", self.acks, "feedback")
         self.msg_connect(self.acks, "feedback", self.selector, "feedback")
         self.msg_connect(self.acks, "feedback", self.tuner, "feedback")
         self.msg_connect(self.tuner, "model", self.selector, "model")
-        for block in (self.selector, self.tuner, self.usrp_tx, self.usrp_rx):
+        for block in (self.selector, self.tuner, self.acks, self.usrp_tx, self.usrp_rx):
             self.msg_connect(block, "status", self.show, "print")
 
 

@@ -220,21 +220,26 @@ def _tuner(_: Path) -> Feed:
 
 
 def _ack_merge(_: Path) -> Feed:
-    block = lighttune.ack_merge(timeout_s=0.001, max_links=_LINKS)
+    block = lighttune.ack_merge(timeout_s=0.001, max_links=_LINKS, max_waiting=1024)
 
     def balance(taken: dict[str, int]) -> None:
         """Every verdict is told, was of no block that was sent, or waits."""
         verdicts = sum(taken[port] for port in ("ok", "fail", "feedback"))
-        kept = [b.verdict for links in block._links.values() for b in links._blocks.values()]
+        links = block._links.values()
+        kept = [b.verdict for link in links for b in (*link._blocks.values(), *link._early.values())]
         told = _sum("verdicts", "retransmissions")(block) + block.dropped["verdict: unknown block"]
         if told + sum(verdict is not None for verdict in kept) != verdicts:
             raise Finding(f"verdicts: {taken} put, but {block.status()}")
-        if len(kept) > 1024 * _LINKS + 1:
+        if len(kept) > 2 * 1024 * _LINKS + 1:
             raise Finding(f"{len(kept)} blocks are kept")
         block.tick()
 
-    verdict = Port({"link": 0, "seq": 3}, pdu=True)
-    ports = {"ok": verdict, "fail": verdict, "feedback": Port(_FEEDBACK), "decision": Port(_DECISION)}
+    verdict, block_named = Port({"link": 0, "seq": 3}, pdu=True), {"link": 0, "seq": 3}
+    ports = {
+        "ok": verdict, "fail": verdict, "feedback": Port(_FEEDBACK | {"missed": 1}),
+        "decision": Port(_DECISION), "sent": Port(block_named | {"start": 0.5, "time": 0.6}),
+        "erasure": Port(block_named | {"erasure": True, "cause": "queue full"}),
+    }  # fmt: skip
     return _Releasing(block, ports, balance=balance)
 
 

@@ -30,7 +30,7 @@ VECTORS = st.one_of(
     st.lists(st.complex_numbers(), max_size=4).map(lambda v: pmt.init_c64vector(len(v), v)),
 )
 NAMES = ("link", "seq", "mcs", "bler", "ack", "attempt", "snr_db", "time", "features", "version", "probe")
-KEYS = st.sampled_from((*NAMES, "weights", "away", "heartbeat", "timeout"))
+KEYS = st.sampled_from((*NAMES, "weights", "away", "heartbeat", "timeout", "missed", "cause"))
 
 
 def dicts(values):
@@ -56,6 +56,8 @@ WHOLE = {
     "model": {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS)},
     "ok": {"link": 0, "seq": 3},
     "fail": {"link": 0, "seq": 3},
+    "sent": {"link": 0, "seq": 3, "start": 0.5, "time": 0.6},
+    "erasure": {"link": 0, "seq": 3, "erasure": True, "cause": "queue full"},
 }
 
 
@@ -81,7 +83,7 @@ PORTS = {
     "mcs_selector": ["csi", "pdu_in", "feedback", "model"],
     "olla_selector": ["csi", "pdu_in", "feedback", "model"],
     "tuner": ["decision", "feedback"],
-    "ack_merge": ["ok", "fail", "feedback", "decision"],
+    "ack_merge": ["ok", "fail", "feedback", "decision", "sent", "erasure"],
     "feedback_sender": ["csi", "feedback"],
     "feedback_to_pdu": ["csi", "feedback"],
     "pdu_to_feedback": ["pdu_in"],

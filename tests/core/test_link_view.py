@@ -196,8 +196,8 @@ def test_the_tuner_s_state(view):
     view.take("status", {"block": "tuner", "state": {"0": {**state, "tuning": False}}}, 0.0)
     assert tuner_state(view, link) == "at rest"
     for told, shown in (("silent", "silent"), ("away", "away"), ("heard", "at rest")):
-        view.take("status", {"block": "mcs_selector", "tuner": told, "rollbacks": 2}, 0.0)
-        assert (view.tuner, tuner_state(view, link), view.rollbacks) == (told, shown, 2)
+        view.take("status", {"block": "mcs_selector", "tuner": told}, 0.0)
+        assert (view.tuner, tuner_state(view, link)) == (told, shown)
     view.take("status", {"block": "tuner", "state": {"0": {"version": 3}}}, 0.0)  # of a service
     assert tuner_state(view, link) == UNKNOWN
 
@@ -225,7 +225,7 @@ def test_a_table_s_name_in_a_message_opens_no_file(view, tmp_path):
 
 @pytest.mark.parametrize("fields", [
     {"block": "tuner", "state": 5, "dropped": 7}, {"block": "tuner", "state": {"x": 1, "²": {}, "0": 3}},
-    {"block": "mcs_selector", "mcs_table": ["amc"], "tuner": None, "rollbacks": "3", "dropped": {"a": "b"}},
+    {"block": "mcs_selector", "mcs_table": ["amc"], "tuner": None, "dropped": {"a": "b"}},
     {"block": "mcs_selector", "beliefs": {"0": {"expert": 3, "loss": "x", "offset_db": True, "says": None}}},
     {"block": "mcs_selector", "beliefs": {"0": {"expert": "oracle", "sinr_db": 10**400}, "1": [], "x": {}}},
 ])  # fmt: skip
@@ -236,7 +236,6 @@ def test_a_status_of_odd_values_is_harmless(view, fields):
     assert tuner_state(view, view.links[0]) == UNKNOWN
     assert decider(view.links[0]) == "model"
     assert view.tuner == ""
-    assert view.rollbacks == 0
     assert str(view.links[0].belief) == str(Belief())  # NaN is not equal to itself
 
 

@@ -4,6 +4,7 @@
 import time
 
 import numpy as np
+import pmt
 import pytest
 from gnuradio import blocks, gr
 from gnuradio.lighttune.blocks.amc_rx import CHUNK, INTAKE, amc_rx
@@ -62,6 +63,8 @@ def test_too_fast_a_stream_loses_whole_bursts_and_every_burst_is_counted(stream,
     assert status["acks"] > 0
     assert dropped > COUNT // 4
     assert len(listener["feedback"]) == len(listener["csi"]) == judged  # none for what was dropped
+    missed = [f.get("missed", 0) for f in listener["feedback"]]  # but the next verdict tells how many
+    assert dropped // 2 < sum(missed) <= dropped
 
 
 def test_what_the_receiver_keeps_is_bounded_under_overload(stream, wire):
@@ -90,6 +93,30 @@ def test_a_decoder_that_hangs_stops_neither_the_samples_nor_the_counting(stream,
     assert status["dropped"]["samples: decoder behind"] > COUNT // 2
     assert sum(status["dropped"].values()) + status["header_failures"] + waiting == COUNT
     assert not listener["feedback"]
+
+
+def test_samples_that_the_radio_lost_make_no_nack(make_bursts, awgn, rng, wire):
+    x, _ = make_bursts(2, 6, rng, gap=300)
+    x, each = awgn(x, 30, rng), len(x) // 6
+    holes = [each + each // 2, 3 * each - 100]  # in packet 1, and over all of packet 3
+    lengths = [each // 4, each]
+    cut = np.concatenate([x[: holes[0]], x[holes[0] + lengths[0] : holes[1]], x[holes[1] + lengths[1] :]])
+    stamps = [gr.tag_t() for _ in range(3)]
+    for stamp, offset in zip(stamps, (0, holes[0], holes[1] - lengths[0]), strict=True):
+        stamp.key, stamp.value, stamp.offset = pmt.intern("rx_time"), pmt.PMT_T, offset
+    top, rx = gr.top_block(), amc_rx(on_overload="wait")
+    cut = np.concatenate([cut, np.zeros(100, np.complex64)])
+    top.connect(blocks.vector_source_c(cut.tolist(), tags=stamps), rx)
+    listener = wire(top)
+    listener.hears(rx, "feedback")
+    top.start()
+    wait_until(lambda: rx.idle_after(len(cut)))
+    assert listener.wait("feedback", 4)
+    finish(top)
+    assert [(f["seq"], f["ack"], f.get("missed", 0)) for f in listener["feedback"]] == [
+        (0, True, 0), (2, True, 1), (4, True, 1), (5, True, 0),
+    ]  # fmt: skip
+    assert rx.decode_mac.status()["dropped"] == {"samples: lost by the radio": 2}
 
 
 def test_a_receiver_that_waits_loses_nothing(stream, wire):

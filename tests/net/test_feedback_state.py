@@ -119,6 +119,18 @@ def test_a_block_that_is_jumped_over_is_a_nack_unless_told_otherwise():
     assert quiet.missed == 0
 
 
+def test_what_the_receivers_host_lost_is_not_told_as_a_nack_of_any_link():
+    writer = FeedbackWriter()
+    tell(writer, [10])
+    writer.verdict(3, 20, True)
+    writer.verdict(0, 12, True, missed=True)
+    writer.verdict(3, 22, True)
+    writer.verdict(3, 24, True)
+    first, other = sorted(frames(writer), key=lambda frame: frame.link)
+    assert (first.told, first.ack) == (0b101, 0b101)
+    assert (other.told, other.ack, writer.missed) == (0b10111, 0b10101, 1)  # 23 is a lost header again
+
+
 def test_a_report_on_a_block_whose_predecessor_is_still_being_decoded_makes_no_gap():
     writer = FeedbackWriter()
     tell(writer, [10])

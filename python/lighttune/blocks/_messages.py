@@ -34,8 +34,12 @@ HEARTBEAT = pmt.intern("heartbeat")
 AWAY = pmt.intern("away")
 TIMEOUT = pmt.intern("timeout")
 ERASURE = pmt.intern("erasure")
+CAUSE = pmt.intern("cause")
+MISSED = pmt.intern("missed")
+START = pmt.intern("start")
 
 _MAX_LONG = 2**63 - 1
+_MAX_CAUSE = 64
 _ABSENT = pmt.intern("lighttune: absent")  # tells a missing key from one whose value is ()
 
 
@@ -163,6 +167,24 @@ def read_floats(message: pmt.pmt_base, key: pmt.pmt_base, length: int, or_empty:
     return np.array(pmt.f32vector_elements(value), np.float32)
 
 
+def read_cause(message: pmt.pmt_base) -> str:
+    """``cause`` of an erasure: a symbol that is a short text; ``"not said"`` where it is missing.
+
+    Raises:
+        Refused: of another type, empty, too long or not printable.
+    """
+    value = pmt.dict_ref(message, CAUSE, _ABSENT)
+    if pmt.eq(value, _ABSENT):
+        return "not said"
+    try:
+        text = pmt.symbol_to_string(value) if pmt.is_symbol(value) else ""
+    except UnicodeDecodeError:  # a symbol need not be text
+        text = ""
+    if not (0 < len(text) <= _MAX_CAUSE and text.isprintable()):
+        raise Refused("cause not a short text")
+    return text
+
+
 def read_link(message: pmt.pmt_base) -> int:
     """``link``: 0 where it is missing, at most `MAX_LINK`.
 
@@ -213,9 +235,21 @@ def feedback_message(link: int, seq: int, ack: bool, attempt: int = 0) -> pmt.pm
     return pmt.dict_add(message, ATTEMPT, pmt.from_long(attempt)) if attempt else message
 
 
-def erasure_message(link: int, seq: int) -> pmt.pmt_base:
-    """``{link, seq, erasure: true}``."""
-    return pmt.dict_add(_with_block(link, seq), ERASURE, pmt.PMT_T)
+def erasure_message(link: int, seq: int, cause: str = "") -> pmt.pmt_base:
+    """``{link, seq, erasure: true, cause}``; ``cause`` is left out where it is empty."""
+    message = pmt.dict_add(_with_block(link, seq), ERASURE, pmt.PMT_T)
+    return pmt.dict_add(message, CAUSE, pmt.intern(cause)) if cause else message
+
+
+def spoilt_message(cause: str) -> pmt.pmt_base:
+    """``{erasure: true, cause}``: a packet that has just left was spoilt; which one is not known."""
+    return pmt.dict_add(pmt.dict_add(pmt.make_dict(), ERASURE, pmt.PMT_T), CAUSE, pmt.intern(cause))
+
+
+def sent_message(link: int, seq: int, start_s: float, end_s: float) -> pmt.pmt_base:
+    """``{link, seq, start, time}``: when the packet's first and last sample went out, Unix time."""
+    message = pmt.dict_add(_with_block(link, seq), START, pmt.from_double(start_s))
+    return pmt.dict_add(message, TIME, pmt.from_double(end_s))
 
 
 def decision_message(

@@ -16,7 +16,7 @@ import pmt
 from gnuradio import gr
 
 from ._block import Counters, HierBlock, MessageBlock, handles
-from ._messages import Refused, need_dict
+from ._messages import Refused, need_dict, spoilt_message
 
 _EVENT, _OVERFLOWS = pmt.intern("event_code"), pmt.intern("overflows")
 _RX_TIME = pmt.intern("rx_time")
@@ -30,6 +30,12 @@ TX_KINDS = {
     "burst_ack": "bursts",
 }
 """What UHD calls the events of a transmitter, and what `status` calls them."""
+SPOILT = {
+    "underruns": "underrun of the radio",
+    "late": "too late for the radio",
+    "sequence_errors": "lost on the way to the radio",
+}
+"""Those that spoil a packet, and the cause of its erasure."""
 RX_KIND = "overruns"
 
 INTAKE = 1 << 16
@@ -149,7 +155,7 @@ def _set(radio: Any, tuning: Tuning) -> None:
 
 
 class Watch(MessageBlock):
-    """Counts what UHD tells on the ``async_msgs`` ports of its blocks.
+    """Counts what UHD tells on the ``async_msgs`` ports of its blocks, and tells of packets that were spoilt.
 
     Args:
         name: the block's, in its status.
@@ -158,7 +164,7 @@ class Watch(MessageBlock):
     """
 
     def __init__(self, name: str, kinds: tuple[str, ...], settings: dict[str, Any] | None = None) -> None:
-        super().__init__(name, outputs=())
+        super().__init__(name, outputs=("erasure",))
         self.settings = settings or {}
         self._kinds = kinds
 
@@ -190,6 +196,8 @@ class Watch(MessageBlock):
         if kind is None:
             raise Refused("event unknown")
         self.counters.add(kind)
+        if kind in SPOILT:
+            self.publish("erasure", spoilt_message(SPOILT[kind]))
 
 
 class UsrpChannel(HierBlock):

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 import pmt
@@ -18,9 +19,12 @@ from ..modem.header import Header
 from ..modem.pmt_vectors import c32vector, f32vector, u8_array, u8vector
 from ..modem.receiver import Arrival, Event, Payload, Receiver
 from ._block import STATUS_PERIOD_S, HierBlock, MessageBlock, handles
-from ._messages import ACK, LINK, MCS, SEQ, SNR_DB
+from ._messages import ACK, LINK, MCS, MISSED, SEQ, SNR_DB
 
 _CFO_HZ = pmt.intern("cfo_hz")
+_RX_TIME = pmt.intern("rx_time")
+_LOST_SAMPLES = "samples: lost by the radio"
+_GAPS = 64
 _TICKET = pmt.intern("ticket")
 INTAKE = 1 << 17
 """Samples that may wait for the receiver."""
@@ -42,7 +46,8 @@ class amc_rx(HierBlock):
       ``snr_db``, ``cfo_hz`` (double).
     - ``feedback``: dict ``link``, ``seq``, ``mcs`` (long), ``ack`` (bool), ``snr_db`` (double), one for every
       packet whose header arrived: ACK or NACK. A lost header yields nothing; nor does a dropped burst, which
-      says nothing of the channel.
+      says nothing of the channel: the next verdict tells how many there were, ``missed`` (long, where it is
+      not 0), lest they be taken for lost headers.
     - ``csi``: dict ``link``, ``seq`` (long), ``snr_db`` (double, mean Es/N0 over the occupied carriers,
       -10..60), as soon as a header is decoded.
     - ``constellation``: PDU of equalised points (c32vector, unit mean power where the packet is sound,
@@ -54,6 +59,9 @@ class amc_rx(HierBlock):
 
     - ``samples: receiver behind``: samples pile up because they are taken slower than ``samp_rate``, or
     - ``samples: decoder behind``: ``queue_packets`` packets wait for the decoder.
+
+    Where the source tags ``rx_time`` anew, as UHD's does after an overrun, samples are missing. It counts as
+    a dropped burst (``samples: lost by the radio``); a packet with such a gap in it gets no NACK.
 
     What waits is bounded: `INTAKE` samples and, but for the few that one chunk of samples adds, the packets.
 
@@ -137,9 +145,15 @@ class _Demodulator(gr.sync_block):
         self._pace = pace
         self._receiver = Receiver()
         self._held = False
+        self._begun = False  # the first `rx_time` is that of the start
+        self._gaps: deque[int] = deque(maxlen=_GAPS)  # first samples after those that were lost
+        self._ahead: deque[int] = deque(maxlen=_GAPS)  # of these, the ones that no packet lies behind yet
 
     def start(self) -> bool:
         """Begin a new stream; GNU Radio calls it."""
+        self._begun = False
+        self._gaps.clear()
+        self._ahead.clear()
         self._receiver = Receiver()
         self._verdicts.reset(self._receiver)
         return True
@@ -156,6 +170,7 @@ class _Demodulator(gr.sync_block):
         self._held = False
         samples = input_items[0][:CHUNK]
         with self._verdicts.guard("samples"):
+            self._look_for_gaps(len(samples))
             for event in self._receive(samples, bool(overload)):
                 if isinstance(event, Arrival):
                     self.message_port_pub(self._csi, _metadata(event))
@@ -164,7 +179,16 @@ class _Demodulator(gr.sync_block):
                     self._show(event)
                 else:
                     self._verdicts.dropped.add(f"samples: {overload}")
+                    self._verdicts.missed += 1
         return len(samples)
+
+    def _look_for_gaps(self, n: int) -> None:
+        for tag in self.get_tags_in_window(0, 0, n, _RX_TIME):
+            if self._begun:
+                self._gaps.append(tag.offset)
+                self._ahead.append(tag.offset)
+                self._verdicts.dropped.add(_LOST_SAMPLES)
+            self._begun = True
 
     def _overload(self, waiting: int) -> str:
         """Why bursts cannot be received now; empty where they can."""
@@ -191,7 +215,13 @@ class _Demodulator(gr.sync_block):
         return np.where(good, samples, np.complex64(0))
 
     def _decode(self, payload: Payload) -> None:
-        ticket = pmt.from_long(self._verdicts.announce(payload.arrival))
+        arrival = payload.arrival
+        end = arrival.start + framing.burst_samples(arrival.header.mcs, arrival.header.length)
+        torn = any(arrival.start < gap < end for gap in self._gaps)
+        while self._ahead and self._ahead[0] < end:
+            self._ahead.popleft()
+            self._verdicts.missed += 1
+        ticket = pmt.from_long(self._verdicts.announce(arrival, torn))
         metadata = pmt.dict_add(pmt.make_dict(), _TICKET, ticket)
         self.message_port_pub(self._soft_bits, pmt.cons(metadata, f32vector(payload.llr)))
 
@@ -211,6 +241,15 @@ class _Demodulator(gr.sync_block):
         self.message_port_pub(self._constellation, pmt.cons(metadata, c32vector(points)))
 
 
+class _Announced(NamedTuple):
+    """A packet in the decoder; ``missed``: bursts that were lost here until its end."""
+
+    ticket: int
+    arrival: Arrival
+    torn: bool
+    missed: int
+
+
 class _DecodeMac(MessageBlock):
     """Checks decoded payloads; what it knows of a packet waits here while the decoder works, in order."""
 
@@ -218,7 +257,9 @@ class _DecodeMac(MessageBlock):
         super().__init__("amc_rx", outputs=("pdu_out", "feedback"), tick_s=STATUS_PERIOD_S)
         self._samp_rate = samp_rate
         self._lock = threading.Lock()
-        self._announced: deque[tuple[int, Arrival]] = deque()
+        self._announced: deque[_Announced] = deque()
+        self.missed = 0  # bursts that were, or may have been, lost here
+        self._told_missed = 0  # of these, those that a verdict has told of
         self._tickets = itertools.count()
         self._receiver: Receiver | None = None
 
@@ -231,13 +272,17 @@ class _DecodeMac(MessageBlock):
         """Begin a new stream."""
         with self._lock:
             self._announced.clear()
+            self.missed = self._told_missed = 0
             self._receiver = receiver
 
-    def announce(self, arrival: Arrival) -> int:
-        """A packet goes to the decoder; the ticket must come back with its bits."""
+    def announce(self, arrival: Arrival, torn: bool) -> int:
+        """A packet goes to the decoder; the ticket must come back with its bits.
+
+        ``torn``: the radio lost some of its samples.
+        """
         with self._lock:
             ticket = next(self._tickets)
-            self._announced.append((ticket, arrival))
+            self._announced.append(_Announced(ticket, arrival, torn, self.missed))
         return ticket
 
     def details(self) -> dict[str, int]:
@@ -248,20 +293,22 @@ class _DecodeMac(MessageBlock):
     def on_bits(self, message: pmt.pmt_base) -> None:
         """Judge a decoded payload; packets that the decoder left out are NACKs."""
         ticket = pmt.to_long(pmt.dict_ref(pmt.car(message), _TICKET, pmt.from_long(-1)))
-        while self._announced and self._announced[0][0] <= ticket:
-            announced, arrival = self._announced[0]
+        while self._announced and self._announced[0].ticket <= ticket:
+            packet = self._announced[0]
             try:
-                self._judge(arrival, u8_array(pmt.cdr(message)) if announced == ticket else None)
+                self._judge(packet, u8_array(pmt.cdr(message)) if packet.ticket == ticket else None)
             finally:
                 with self._lock:
                     self._announced.popleft()
 
-    def _judge(self, arrival: Arrival, bits: np.ndarray | None) -> None:
-        payload = None
+    def _judge(self, packet: _Announced, bits: np.ndarray | None) -> None:
+        payload, arrival = None, packet.arrival
         if bits is not None:
             payload = framing.check_payload(bits[: framing.info_bits(arrival.header.length)])
         metadata = pmt.dict_add(_metadata(arrival), MCS, pmt.from_long(arrival.header.mcs))
         ack = payload is not None
+        if packet.torn and not ack:
+            return  # counted as missed already
         self.counters.add("acks" if ack else "nacks")
         if payload is not None:
             cfo_hz = pmt.from_double(arrival.cfo * self._samp_rate)
@@ -269,6 +316,9 @@ class _DecodeMac(MessageBlock):
                 "pdu_out",
                 pmt.cons(pmt.dict_add(metadata, _CFO_HZ, cfo_hz), u8vector(payload)),
             )
+        missed, self._told_missed = packet.missed - self._told_missed, packet.missed
+        if missed:
+            metadata = pmt.dict_add(metadata, MISSED, pmt.from_long(missed))
         self.publish("feedback", pmt.dict_add(metadata, ACK, pmt.from_bool(ack)))
 
 

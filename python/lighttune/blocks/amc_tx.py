@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import pmt
-from gnuradio import gr
+from gnuradio import blocks, gr
 
 from ..modem import framing, transmitter
 from ..modem.coding import convolve
@@ -17,10 +19,12 @@ from ..modem.header import MAX_LINK, MAX_SEQ, Header
 from ..modem.mcs import MCS as MCS_SET
 from ..modem.pmt_vectors import u8_bytes
 from ._block import HierBlock, MessageBlock, handles
-from ._messages import LINK, MCS, SEQ, Refused, read_long
+from ._messages import LINK, MCS, SEQ, Refused, erasure_message, read_long, sent_message
 
 _SOB, _EOB = pmt.intern("tx_sob"), pmt.intern("tx_eob")
 _BUFFER = 1 << 15  # samples: a radio must have most of a burst before it starts, or it underruns within
+_LEAD = 1 << 12  # samples that may have left it, and wait for the next block: so much is `sent` early
+_LOOK_S = 0.01  # how often it is looked at what has left
 _IDLE_S = 0.02  # a pause is looked at this often, so that the flowgraph can stop
 
 
@@ -29,7 +33,10 @@ class amc_tx(HierBlock):
 
     Ports: ``pdu_in`` (message, PDU of u8vector: payload of 1..4095 bytes; metadata ``seq`` long 0..2^32 - 1,
     ``mcs`` long 0..9 (default: the parameter), ``link`` long 0..65535 (default 0)), samples out (complex),
-    ``status`` (message, see `MessageBlock.status`: ``sent``, ``queued_packets``, ``dropped`` by cause).
+    ``sent`` (message ``{link, seq, start, time}``: a packet has left; when its first and its last sample did,
+    Unix time, to within 10 ms and 4096 samples that the next block has yet to take), ``erasure`` (message
+    ``{link, seq, erasure, cause}``: a packet that will not be sent), ``status`` (message, see
+    `MessageBlock.status`: ``sent``, ``queued_packets``, ``dropped`` by cause).
 
     The samples carry the tags ``tx_sob`` and ``tx_eob``, which UHD and Soapy sinks understand. Packets that
     follow without a pause share one pair; nothing is produced in a pause. With ``length_tag``, each packet is
@@ -59,19 +66,43 @@ class amc_tx(HierBlock):
     ) -> None:
         super().__init__("amc_tx", gr.io_signature(0, 0, 0), gr.io_signature(1, 1, gr.sizeof_gr_complex))
         self.stream = _Stream(length_tag)
-        self.framer = _Framer(self.stream, mcs, amplitude, gap_samples, slot_samples, queue_packets)
+        # What it has taken has left: of a block's own output buffer GNU Radio does not say what waits there.
+        self.outlet = blocks.copy(gr.sizeof_gr_complex)
+        self.outlet.set_max_output_buffer(0, _LEAD)
+        self.framer = _Framer(
+            self.stream, self.outlet, mcs, amplitude, gap_samples, slot_samples, queue_packets
+        )
 
         self.message_port_register_hier_in("pdu_in")
-        self.message_port_register_hier_out("status")
         self.msg_connect(self, "pdu_in", self.framer, "pdu_in")
-        self.msg_connect(self.framer, "status", self, "status")
+        for port in ("sent", "erasure", "status"):
+            self.message_port_register_hier_out(port)
+            self.msg_connect(self.framer, port, self, port)
         self.msg_connect(self.framer, "status", self.stream, "status")
-        self.connect(self.stream, self)
+        self.connect(self.stream, self.outlet, self)
 
     @property
     def samples_sent(self) -> int:
         """Samples of all bursts since the start, zeros included; some may still wait for their turn."""
         return self.stream.samples
+
+
+@dataclass(slots=True)
+class _Burst:
+    """A packet on its way out.
+
+    Args:
+        link, seq: its name.
+        samples: shape ``(n,)``, complex64.
+        end: number of the stream's first sample behind it, once its last one is in the buffer.
+        start_s: Unix time at which it began to leave; 0 before.
+    """
+
+    link: int
+    seq: int
+    samples: np.ndarray
+    end: int = 0
+    start_s: float = 0.0
 
 
 class _Stream(gr.sync_block):
@@ -90,7 +121,8 @@ class _Stream(gr.sync_block):
         self.message_port_register_in(pmt.intern("status"))
         self.set_msg_handler(pmt.intern("status"), self.ignore)
         self._news = threading.Condition()
-        self._bursts: deque[np.ndarray] = deque()
+        self._bursts: deque[_Burst] = deque()
+        self._leaving: deque[_Burst] = deque()  # whose last sample is in the buffer
         self.stop()
 
     def stop(self) -> bool:
@@ -105,12 +137,12 @@ class _Stream(gr.sync_block):
     def ignore(self, message: pmt.pmt_base) -> None:
         """The framer's status is for the outside."""
 
-    def put(self, burst: np.ndarray) -> None:
-        """Append a burst, shape ``(n,)``, complex64."""
+    def put(self, burst: _Burst) -> None:
+        """Append a burst."""
         with self._news:
             idle = not self._bursts
             self._bursts.append(burst)
-            self.samples += len(burst)
+            self.samples += len(burst.samples)
             self._news.notify()
         if idle:  # GNU Radio looks at a source that had nothing to give every 250 ms, or when a message comes
             self.to_basic_block()._post(pmt.intern("status"), pmt.PMT_NIL)
@@ -119,6 +151,22 @@ class _Stream(gr.sync_block):
         """Bursts whose last sample is not out yet."""
         return len(self._bursts)
 
+    def left(self, taken: int) -> list[_Burst]:
+        """The bursts that have left since the last call, now that so many samples were taken in all."""
+        now_s, gone = time.time(), []
+        while self._leaving:
+            burst = self._leaving[0]
+            if not burst.start_s and taken > burst.end - len(burst.samples):
+                burst.start_s = now_s
+            if taken < burst.end:
+                break
+            gone.append(self._leaving.popleft())
+        return gone
+
+    def forget(self) -> None:
+        """A new stream begins, whose samples count from 0; before its first burst."""
+        self._leaving.clear()
+
     def work(self, input_items: list[np.ndarray], output_items: list[np.ndarray]) -> int:
         """Fill the buffer with what there is."""
         out, done = output_items[0], 0
@@ -126,14 +174,15 @@ class _Stream(gr.sync_block):
             if not self._bursts:
                 self._news.wait(_IDLE_S)
             while self._bursts and done < len(out):
-                burst = self._bursts[0]
+                burst = self._bursts[0].samples
                 n = min(len(burst) - self._begun, len(out) - done)
                 out[done : done + n] = burst[self._begun : self._begun + n]
                 self._tag_start(done, len(burst))
                 done += n
                 self._begun += n
                 if self._begun == len(burst):
-                    self._bursts.popleft()
+                    self._bursts[0].end = self.nitems_written(0) + done
+                    self._leaving.append(self._bursts.popleft())
                     self._begun = 0
             if done and not self._bursts:
                 self._tag_end(done - 1)
@@ -162,6 +211,7 @@ class _Framer(MessageBlock):
     def __init__(
         self,
         stream: _Stream,
+        outlet: gr.block,
         mcs: int,
         amplitude: float,
         gap_samples: int,
@@ -185,8 +235,9 @@ class _Framer(MessageBlock):
                 f"slot_samples = {slot_samples}: the shortest burst takes {shortest} with its gap; "
                 "give more, or 0 for no slots"
             )
-        super().__init__("amc_tx", outputs=())
+        super().__init__("amc_tx", outputs=("sent", "erasure"), tick_s=_LOOK_S)
         self._stream = stream
+        self._outlet = outlet
         self._mcs = mcs
         self._amplitude = amplitude
         self._gap = gap_samples
@@ -211,29 +262,45 @@ class _Framer(MessageBlock):
     @handles("pdu_in")
     def on_pdu(self, message: pmt.pmt_base) -> None:
         """Check a PDU and send its burst to the sample stream."""
-        header, payload = self._read(message)
-        span = self._span(header)
-        if self.queued() >= self._limit:
-            raise Refused("queue full")
-        coded = convolve(framing.payload_bits(payload))
-        self._stream.put(transmitter.burst(header, coded, self._amplitude, span))
-        self.counters.add("sent")
-
-    def _read(self, message: pmt.pmt_base) -> tuple[Header, bytes]:
         if not pmt.is_pair(message) or pmt.is_dict(message) or not pmt.is_u8vector(pmt.cdr(message)):
             raise Refused("not a PDU of bytes")
         metadata = pmt.car(message)
         if not pmt.is_dict(metadata):
             raise Refused("metadata not a dict")
+        link, seq = read_long(metadata, LINK, 0, MAX_LINK, default=0), read_long(metadata, SEQ, 0, MAX_SEQ)
+        try:
+            burst = self._burst(link, seq, message)
+        except Refused as refused:
+            self.publish("erasure", erasure_message(link, seq, str(refused)))
+            raise
+        self._stream.put(burst)
+        self.counters.add("sent")
+
+    def tick(self) -> None:
+        """Tell what has left."""
+        for burst in self._stream.left(self._outlet.nitems_read(0)):
+            self.publish("sent", sent_message(burst.link, burst.seq, burst.start_s, time.time()))
+
+    def start(self) -> bool:
+        self._stream.forget()
+        return super().start()
+
+    def stop(self) -> bool:
+        self._end_thread()
+        with self.guard("stop"):
+            self.tick()
+        return super().stop()
+
+    def _burst(self, link: int, seq: int, message: pmt.pmt_base) -> _Burst:
         length = pmt.length(pmt.cdr(message))
         if length == 0:
             raise Refused("payload is empty")
         if length > framing.MAX_PAYLOAD:
             raise Refused("payload over 4095 bytes")
-        header = Header(
-            link=read_long(metadata, LINK, 0, MAX_LINK, default=0),
-            seq=read_long(metadata, SEQ, 0, MAX_SEQ),
-            mcs=read_long(metadata, MCS, 0, len(MCS_SET) - 1, default=self._mcs),
-            length=length,
-        )
-        return header, u8_bytes(pmt.cdr(message))
+        mcs = read_long(pmt.car(message), MCS, 0, len(MCS_SET) - 1, default=self._mcs)
+        header = Header(link, seq, mcs, length)
+        span = self._span(header)
+        if self.queued() >= self._limit:
+            raise Refused("queue full")
+        coded = convolve(framing.payload_bits(u8_bytes(pmt.cdr(message))))
+        return _Burst(link, seq, transmitter.burst(header, coded, self._amplitude, span))

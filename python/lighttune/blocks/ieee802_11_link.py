@@ -15,6 +15,7 @@ from ..modem.pmt_vectors import u8_bytes
 from . import _messages as m
 from ._block import MessageBlock, handles
 from ._header_tap import DATA_BITS, Header, HeaderTap, read_header
+from ._reorder import NO_VERDICT
 
 MAX_PAYLOAD = 1500
 """Bytes that gr-ieee802-11's `mac` takes at most; more is an exception that ends its thread."""
@@ -95,11 +96,19 @@ class ieee802_11_link(MessageBlock):
     def on_pdu_in(self, message: pmt.pmt_base) -> None:
         """A PDU with its decision: on its way, or kept until it is its turn."""
         metadata, n_bytes = m.read_pdu(message)
+        link, seq = m.read_link(metadata), m.read_seq(metadata)
+        try:
+            self._take(link, seq, metadata, n_bytes, message)
+        except m.Refused as refused:
+            self.publish("erasure", m.erasure_message(link, seq, str(refused)))
+            self.counters.add("erasures")
+            raise
+
+    def _take(self, link: int, seq: int, metadata: pmt.pmt_base, n_bytes: int, message: pmt.pmt_base) -> None:
         if not pmt.is_u8vector(pmt.cdr(message)):
             raise m.Refused("payload not a u8vector")
         if n_bytes > MAX_PAYLOAD:
             raise m.Refused(f"payload longer than the {MAX_PAYLOAD} bytes that the MAC takes")
-        link, seq = m.read_link(metadata), m.read_seq(metadata)
         mcs = m.read_long(metadata, m.MCS, 0, len(DATA_BITS) - 1)
         with self._lock:
             if self._flight is not None and len(self._queue) >= self._queue_limit:
@@ -147,7 +156,7 @@ class ieee802_11_link(MessageBlock):
                 raise m.Refused("not of the frame in flight")
             if header is not None and header.encoding != frame.mcs:
                 self.counters.add("misassigned")
-                self._finish(frame, None)
+                self._finish(frame, None, "sent at another rate")
                 return
             if header is not None and frame.header is None:
                 self._report(frame, header)
@@ -218,16 +227,22 @@ class ieee802_11_link(MessageBlock):
             self.dropped.add("header: snr out of range")
 
     def _give_up(self, frame: _Frame) -> None:
+        self.counters.add("timeouts")
         if frame.psdu is None:
             self.dropped.add("pdu_in: the MAC made no PSDU of it")
-        self.counters.add("timeouts")
-        self._finish(frame, None if frame.header is None else False)
+            self._finish(frame, None, "the MAC made no PSDU of it")
+        elif frame.header is None:
+            self._finish(frame, None, NO_VERDICT)
+        elif self._consumed() < self._equalizer.nitems_written(0):
+            self._finish(frame, None, "decoder behind")  # whether it is good is still to come
+        else:
+            self._finish(frame, False)
 
-    def _finish(self, frame: _Frame, ack: bool | None) -> None:
-        """Tell how the frame in flight ended, None for an erasure, and launch the next one."""
+    def _finish(self, frame: _Frame, ack: bool | None, cause: str = "") -> None:
+        """Tell how the frame in flight ended, None for an erasure of this cause, and launch the next one."""
         self._flight, self._settled = None, self._equalizer.nitems_written(0)
         if ack is None:
-            self.publish("erasure", m.erasure_message(frame.link, frame.seq))
+            self.publish("erasure", m.erasure_message(frame.link, frame.seq, cause))
             self.counters.add("erasures")
         else:
             feedback = m.feedback_message(frame.link, frame.seq, ack)

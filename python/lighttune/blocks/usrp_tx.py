@@ -12,10 +12,11 @@ class usrp_tx(UsrpChannel):
     """Sends bursts with a USRP and counts what went wrong.
 
     Ports: samples in (complex, parts within -1..1), each burst with a ``length_tag`` on its first sample, as
-    `amc_tx` makes them; ``status`` (message, see `MessageBlock.status`): the settings, and the counts
-    ``underruns`` (samples came too late within a burst: the packet is spoilt), ``late`` (a timed burst came
-    after its time: it is not sent), ``sequence_errors`` (samples lost on the way to the radio) and ``bursts``
-    (that the radio says it has sent).
+    `amc_tx` makes them; ``erasure`` (message ``{erasure, cause}``, for `ack_merge`: the radio spoilt a packet
+    that has just left, or did not send it); ``status`` (message, see `MessageBlock.status`): the settings,
+    and the counts ``underruns`` (samples came too late within a burst: the packet is spoilt), ``late`` (a
+    timed burst came after its time: it is not sent), ``sequence_errors`` (samples lost on the way to the
+    radio) and ``bursts`` (that the radio says it has sent).
 
     Args:
         uhd_args: UHD's device arguments, as ``serial=30AD123``; empty for any device.
@@ -49,6 +50,8 @@ class usrp_tx(UsrpChannel):
         tuning = Tuning(uhd_args, samp_rate, freq_hz, gain_db, antenna, channel, clock_source)
         ports = gr.io_signature(1, 1, gr.sizeof_gr_complex), gr.io_signature(0, 0, 0)
         super().__init__("usrp_tx", *ports, tuple(dict.fromkeys(TX_KINDS.values())), tuning)
+        self.message_port_register_hier_out("erasure")
+        self.msg_connect(self.watch, "erasure", self, "erasure")
         if loopback:
             from gnuradio import zeromq  # only a dry run needs it
 

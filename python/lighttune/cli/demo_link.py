@@ -238,7 +238,7 @@ class DemoLink(gr.top_block):
             self.tuner = tuner(model)
         self.tx = amc_tx(slot_samples=SLOT_SAMPLES)
         self.rx = amc_rx(on_overload="wait")
-        self.merge = ack_merge(timeout_s=TIMEOUT_S)
+        self.merge = ack_merge(timeout_s=TIMEOUT_S, on_timeout="nack")  # one packet at a time: no gaps
         self.bias = BiasedReports(scenario.report_bias_db)
         self._connect_channel(scenario)
         self._connect_messages()
@@ -279,6 +279,7 @@ class DemoLink(gr.top_block):
         link(self.selector, "pdu_out", self.tx, "pdu_in")
         link(self.selector, "decision", self.merge, "decision")
         link(self.selector, "decision", self.recorder, "decision")
+        link(self.tx, "sent", self.merge, "sent")
         link(self.rx, "csi", self.bias, "csi")
         link(self.bias, "csi", self.selector, "csi")
         link(self.bias, "csi", self.recorder, "csi")

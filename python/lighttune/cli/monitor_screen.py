@@ -30,6 +30,9 @@ from ..core.link_text import (
 from ..core.link_view import LinkView, Row, View
 from ..net.listener import Listener
 
+BEHIND = "the host is behind"
+"""How `ack_merge` begins to say so, on ``host`` of its status."""
+
 HISTORY_S = 60.0
 """What the small curves show."""
 
@@ -49,7 +52,7 @@ def screen(listener: Listener, rows: int, width: int) -> RenderableType:
     """
     parts: list[RenderableType] = [_connection(listener)]
     if listener.views:
-        parts += [_links(listener, rows, width), _remarked(listener), _drops(listener)]
+        parts += [*_behind(listener), _links(listener, rows, width), _remarked(listener), _drops(listener)]
     return Group(*parts)
 
 
@@ -85,6 +88,18 @@ def _connection(listener: Listener) -> Text:
         cause, n = refused.most_common(1)[0]
         text.append(f", {refused.total()} refused (most: {cause}, {n})", "yellow")
     return text
+
+
+def _behind(listener: Listener) -> list[Text]:
+    """A line for each flowgraph whose ack_merge says that the host is behind."""
+    lines = []
+    for source, view in listener.views.items():
+        for status in view.blocks.values():
+            said = status.get("host")
+            if isinstance(said, str) and said.startswith(BEHIND):
+                whose = f"{source}: " if len(listener.views) > 1 else ""
+                lines.append(Text(f"▲ {whose}{said}", "bold yellow"))
+    return lines
 
 
 def _links(listener: Listener, rows: int, width: int) -> Table:

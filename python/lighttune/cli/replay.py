@@ -17,6 +17,7 @@ from ..core.link_model import LinkModel
 
 if TYPE_CHECKING:
     from ..core.mcs import McsTable
+    from ..records.health import Health
     from ..records.log import Session
     from ..records.replay import Verdict
 
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
                 parts.append(replay(session, table, make, advance))
             verdicts[name] = judge(parts, table)
     _show(console, verdicts, len(found))
+    show_broken(console, found)
     show_damage(console, found)
     if args.json:
         document = {name: _plain(asdict(verdict)) for name, verdict in verdicts.items()}
@@ -156,6 +158,25 @@ def show_damage(console: Any, found: list[Session]) -> None:
         for cause in sorted(set(losses["cause"])):
             n = sum(k for c, k in zip(losses["cause"], losses["lost"].tolist(), strict=True) if c == cause)
             console.print(f"[yellow]{session.name}: not recorded: {cause} ({n} messages)[/yellow]")
+
+
+def show_broken(console: Any, found: list[Session], healths: list[Health] | None = None) -> list[str]:
+    """Say which sessions are broken, and why; returns their names.
+
+    Args:
+        healths: of the sessions, where they are known already.
+    """
+    from ..records.health import health_of
+    from ..records.log import blocks_of
+
+    broken = []
+    for session, health in zip(
+        found, healths or [health_of(session, blocks_of(session)) for session in found], strict=True
+    ):
+        if health.broken:
+            broken.append(session.name)
+            console.print(f"[yellow]{session.name} is broken: {health}[/yellow]", soft_wrap=True)
+    return broken
 
 
 def _given(names: list[str], settings: list[str], table: McsTable) -> dict[str, dict[str, Any]]:

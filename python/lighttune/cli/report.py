@@ -38,13 +38,15 @@ def run(args: argparse.Namespace) -> int:
     from ..records.log import sessions
     from ..records.report import html
     from ..records.summary import summarise
-    from .replay import tables_of
+    from .replay import show_broken, tables_of
 
     if not args.out.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.resolve().parent}")
     found = sessions(args.log)
     table = tables_of(found)
     with Console(stderr=True).status(f"reading {len(found)} session(s)"):
-        args.out.write_text(html(summarise(found, table)), encoding="utf-8")
+        summary = summarise(found, table)
+        args.out.write_text(html(summary), encoding="utf-8")
+    show_broken(Console(), found, summary.health)
     print(f"wrote {args.out} ({args.out.stat().st_size / 1e3:.0f} kB)")
     return 0

@@ -26,6 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="model to begin with, a name or a file (default: the shipped one for the table)")  # fmt: skip
     add("--held-out", action="append", default=[], metavar="SESSION",
         help="judge on this session; repeat it (default: the last fifth of the sessions)")  # fmt: skip
+    add(
+        "--include-broken",
+        action="store_true",
+        help="train and judge on sessions, too, whose outcomes are the hosts' (`lighttune report` says why)",
+    )
     add("--plot", metavar="PNG", help="write the reliability diagram of the held-out sessions there")
 
 
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..records.log import sessions
     from ..records.retraining import retrain_on, split
-    from .replay import of_log, show_damage
+    from .replay import of_log, show_broken, show_damage
 
     if args.out is None:
         raise ValueError("--from wants --out FILE: the model file to write")
@@ -50,8 +55,17 @@ def run(args: argparse.Namespace) -> int:
             f"--table {args.table} ({wanted.digest}), but the logs are of {table.name!r} ({table.digest}):"
             " leave --table out, or give logs of that table"
         )
-    train, held_out = split(found, args.held_out, 0.2)
     console = Console()
+    broken = show_broken(console, found)
+    if broken and not args.include_broken:
+        found = [session for session in found if session.name not in broken]
+        if len(found) < 2:
+            raise ValueError(
+                f"sessions are broken ({', '.join(broken)}), and {len(found)} left: record anew on a host"
+                " that keeps up, or give --include-broken"
+            )
+        console.print(f"[yellow]left out: {', '.join(broken)}[/yellow]", soft_wrap=True)
+    train, held_out = split(found, args.held_out, 0.2)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("reading", total=1.0)
 

@@ -277,9 +277,3 @@ class View:
         service is) or ``"silent"``; empty while no selector said so."""
         told = self.blocks.get("mcs_selector", {}).get("tuner", "")
         return told if isinstance(told, str) else ""
-
-    @property
-    def rollbacks(self) -> int:
-        """How many times the selector dropped a tuner's curves: the model's would have predicted better."""
-        told = self.blocks.get("mcs_selector", {}).get("rollbacks", 0)
-        return told if isinstance(told, int) else 0

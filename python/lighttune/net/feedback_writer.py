@@ -30,7 +30,7 @@ class _Link:
     told: int = 0
     ack: int = 0
     fresh: int = 0  # verdicts that no frame has carried yet
-    judged: int | None = None  # the newest block with a verdict
+    judged: int | None = None  # the newest block with a verdict; None: what lies before the next is not known
     retries: deque[tuple[int, int, bool]] = field(default_factory=lambda: deque(maxlen=MAX_RETRIES))
     number: int = 0
     repeats: int = 0
@@ -98,14 +98,20 @@ class FeedbackWriter:
             state.csi.append((number, snr_db))
             self._news(link, state)
 
-    def verdict(self, link: int, seq: int, ack: bool, attempt: int = 0) -> None:
+    def verdict(self, link: int, seq: int, ack: bool, attempt: int = 0, missed: bool = False) -> None:
         """Take a verdict; the first one on a block counts.
+
+        ``missed``: the receiver's host lost packets before this one, of whatever link: the numbers that were
+        jumped over say nothing of headers.
 
         Raises:
             Late: the block has one already, or has left the window.
             FrameError: the link is one too many.
         """
         with self._lock:
+            if missed:
+                for other in self._links.values():
+                    other.judged = None
             state, number = self._reach(link, seq)
             if attempt:
                 if number <= state.newest - self._window:

@@ -94,16 +94,20 @@ class LinkMetrics(Exporter, Collector):
         tuner = GaugeMetricFamily(
             "lighttune_selector_tuner", "1 for how the selector hears its tuner", labels=("source", "state")
         )
-        rollbacks = CounterMetricFamily(
-            "lighttune_selector_rollbacks", "Times that a tuner's curves were dropped", labels=("source",)
+        for source, view in heard.views.items():
+            for state in _TUNER if view.tuner else ():
+                tuner.add_metric((source, state), view.tuner == state)
+        yield tuner
+        lost = GaugeMetricFamily(
+            "lighttune_host_lost_share",
+            "Share of the last 10 s' packets that were lost to the host, 0 to 1, as ack_merge says",
+            labels=("source",),
         )
         for source, view in heard.views.items():
-            if view.tuner:
-                for state in _TUNER:
-                    tuner.add_metric((source, state), view.tuner == state)
-                rollbacks.add_metric((source,), view.rollbacks)
-        yield tuner
-        yield rollbacks
+            share = view.blocks.get("ack_merge", {}).get("lost_to_host")
+            if isinstance(share, int | float):
+                lost.add_metric((source,), share)
+        yield lost
         yield CounterMetricFamily("lighttune_telemetry_messages", "Messages heard", subscriber.received)
         yield CounterMetricFamily("lighttune_telemetry_missed", "Messages lost on the way", subscriber.missed)
         refused = CounterMetricFamily(

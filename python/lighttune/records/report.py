@@ -27,6 +27,7 @@ table { border-collapse: collapse; margin: .6em 0; }
 td, th { padding: .2em .9em .2em 0; text-align: right; }
 td:first-child, th:first-child { text-align: left; }
 th { border-bottom: 1px solid #999; font-weight: 600; } tr:nth-child(even) td { background: #f7f9fb; }
+p.broken { background: #fdeceb; border-left: 4px solid #b3261e; padding: .5em 1em; }
 img { max-width: 100%; } p.note { color: #555; max-width: 52em; }
 .pair { display: flex; flex-wrap: wrap; gap: 1em; } .pair img { width: 520px; }
 """
@@ -56,6 +57,7 @@ def html(summary: Summary) -> str:
         f"<title>Link report {escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>Link report</h1><p class='note'>{escape(title)}, begun"
         f" {_date(summary.sessions[0].about.get('started_s'))}</p>",
+        *_broken(summary),
         _tiles(summary),
     ]
     if len(summary.blocks):
@@ -79,6 +81,16 @@ def html(summary: Summary) -> str:
     parts += ["<h2>What was dropped or lost</h2>", _losses(summary)]
     parts += ["<h2>Sessions</h2>", _sessions(summary), "</body></html>"]
     return "\n".join(parts)
+
+
+def _broken(summary: Summary) -> list[str]:
+    """A line for each session that says more of the hosts than of the channel."""
+    return [
+        f"<p class='broken'><b>{escape(session.name)} is broken:</b> {escape(str(health))}. Nothing should be"
+        " learnt from it.</p>"
+        for session, health in zip(summary.sessions, summary.health, strict=True)
+        if health.broken
+    ]
 
 
 def _tiles(summary: Summary) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.link_view import EXPERTS, Belief
 from ..core.mcs import McsTable
 from .calibration import scores, wilson
+from .health import Health, health_of
 from .log import Blocks, Session, blocks_of, check_mcs, sizes_of, symbols_of
 
 WINDOWS = 120
@@ -74,6 +75,7 @@ class Summary:
         dropped: messages dropped in the flowgraph, by block and cause, as last said.
         lost: messages that are not in the log, by cause.
         damage: what could not be read, by session and cause.
+        health: of each session.
     """
 
     sessions: list[Session]
@@ -91,6 +93,7 @@ class Summary:
     dropped: Counter[tuple[str, str]]
     lost: Counter[str]
     damage: Counter[tuple[str, str]]
+    health: list[Health]
 
     @property
     def nack(self) -> np.ndarray:
@@ -141,11 +144,13 @@ def summarise(found: Sequence[Session], table: McsTable | None) -> Summary:
     beliefs: list[tuple[float, int, Belief]] = []
     dropped: Counter[tuple[str, str]] = Counter()
     lost: Counter[str] = Counter()
+    health = []
     begin, versions = 0.0, 0
     for session in found:
         blocks, csi, status = blocks_of(session), session.table("csi"), session.table("status")
         if table is not None:
             check_mcs(session, blocks, table)
+        health.append(health_of(session, blocks))
         times = [blocks.time_s, blocks.end_s[blocks.ended], csi["time_s"], status["time_s"]]
         first, last = _span(times)
         shift = begin - first
@@ -162,7 +167,7 @@ def summarise(found: Sequence[Session], table: McsTable | None) -> Summary:
     damage = Counter({(s.name, cause): n for s in found for cause, n in s.damage.items()})
     return Summary(
         list(found), table, _joined(parts), snr_time_s, snr_link, snr_db, starts, begin, _states(tuning),
-        _experts(beliefs), _beliefs(beliefs), versions, dropped, lost, damage,
+        _experts(beliefs), _beliefs(beliefs), versions, dropped, lost, damage, health,
     )  # fmt: skip
 
 
