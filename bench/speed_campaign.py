@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from gnuradio.lighttune.cli import cluster
 from gnuradio.lighttune.cli.campaign_store import Store
-from gnuradio.lighttune.core.predictor import Predictor
+from gnuradio.lighttune.core.link_model import LinkModel
 from gnuradio.lighttune.sim.campaign import Cell, run_cell
 from gnuradio.lighttune.sim.campaign_spec import parse
 
@@ -49,17 +49,17 @@ def timed(work: Callable[[], object]) -> np.ndarray:
     return np.array([time.perf_counter() - began, cpu_s() - before])
 
 
-def loop(cells: Sequence[Cell], predictor: Predictor) -> np.ndarray:
+def loop(cells: Sequence[Cell], model: LinkModel) -> np.ndarray:
     """All cells one after the other, kept nowhere: elapsed and processor time."""
-    return timed(lambda: [run_cell(cell, predictor) for cell in cells])
+    return timed(lambda: [run_cell(cell, model) for cell in cells])
 
 
-def on_workers(cells: Sequence[Cell], predictor: Predictor, workers: int) -> np.ndarray:
+def on_workers(cells: Sequence[Cell], model: LinkModel, workers: int) -> np.ndarray:
     """All cells as `lighttune campaign` runs them, each kept in a file: elapsed and processor time, without
     the start of the workers."""
 
     def work() -> None:
-        for _, row in cluster.completed(client, run_cell, cells, predictor=predictor):
+        for _, row in cluster.completed(client, run_cell, cells, model=model):
             store.write(row)
 
     options = argparse.Namespace(workers=workers, scheduler=None)
@@ -69,7 +69,7 @@ def on_workers(cells: Sequence[Cell], predictor: Predictor, workers: int) -> np.
         Store(Path(folder)) as store,
         cluster.connect(options, workers) as client,
     ):
-        client.run(run_cell, cells[0], predictor)
+        client.run(run_cell, cells[0], model)
         return timed(work)
 
 
@@ -79,11 +79,11 @@ def measure(scale: float = 1.0) -> list[str]:
     for name, document in SPECS.items():
         seeds = {"first": 1, "count": max(1, round(document["seeds"] * scale))}
         campaign = parse({"worlds": ["nominal", "mixture"], **document, "seeds": seeds})
-        cells, predictor = campaign.cells(), campaign.predictor
-        loop(cells, predictor)  # what is only done once
+        cells, model = campaign.cells(), campaign.model
+        loop(cells, model)  # what is only done once
         seconds = np.array(
             [
-                [loop(cells, predictor), *(on_workers(cells, predictor, n) for n in (1, 2))]
+                [loop(cells, model), *(on_workers(cells, model, n) for n in (1, 2))]
                 for _ in range(max(1, round(ROUNDS * scale)))
             ]
         )

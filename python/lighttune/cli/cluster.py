@@ -150,8 +150,11 @@ def completed(
     for future in waiting:
         if future.status == "cancelled" or client.status != "running":
             raise ConnectionError("the connection to the Dask scheduler is lost")
-        failed = future.status == "error"
-        yield places[future.key], future.exception() if failed else future.result()
+        try:
+            came = future.exception() if future.status == "error" else future.result()
+        except OSError as error:  # while it was fetched; the function's own errors are not raised here
+            raise ConnectionError("the connection to the Dask scheduler is lost") from error
+        yield places[future.key], came
         future.release()
 
 
