@@ -108,7 +108,7 @@ def _shipped(name: str) -> LinkModel:
 
 
 def _read(path: Path) -> LinkModel:
-    anew = " with `lighttune train --network` (schemas 1 and 2 are of predictors without memory)"
+    anew = " with `lighttune train` (schemas 1 and 2 are of predictors without memory)"
     return model_file.read(path, SCHEMA, shipped_models(), _build, anew)
 
 
