@@ -227,7 +227,9 @@ def _ack_merge(_: Path) -> Feed:
         verdicts = sum(taken[port] for port in ("ok", "fail", "feedback"))
         links = block._links.values()
         kept = [b.verdict for link in links for b in (*link._blocks.values(), *link._early.values())]
-        told = _sum("verdicts", "retransmissions")(block) + block.dropped["verdict: unknown block"]
+        told = (
+            _sum("verdicts", "retransmissions", "overruled")(block) + block.dropped["verdict: unknown block"]
+        )
         if told + sum(verdict is not None for verdict in kept) != verdicts:
             raise Finding(f"verdicts: {taken} put, but {block.status()}")
         if len(kept) > 2 * 1024 * _LINKS + 1:

@@ -205,6 +205,7 @@ def test_what_the_transmitter_refused_is_an_erasure_with_its_cause_in_its_turn(m
     assert causes(bench) == [(1, "queue full")]
     status = bench.block.status()
     assert status["erased"] == {"queue full": 1}
+    assert status["overruled"] == 1
     assert status["lost_to_host"] == pytest.approx(1 / 3, abs=1e-3)
     assert status["host"].startswith(
         "the host is behind: it lost 33.3 % of the last 10 s' packets (queue full"

@@ -196,6 +196,8 @@ class ack_merge(MessageBlock):
         else:
             self.publish("erasure", m.erasure_message(link, block.seq, block.cause))
             self.counters.add("erasures")
+            if verdict is not None:
+                self.counters.add("overruled")
             self._erased.add(cause)
 
     def tick(self) -> None:
