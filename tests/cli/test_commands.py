@@ -39,7 +39,7 @@ def test_the_shipped_networks_say_how_they_were_trained_and_beat_the_beliefs():
         path = Path(lighttune.__file__).parent / "models/links" / f"{name}.safetensors"
         with safe_open(path, framework="numpy") as file:
             notes = json.loads(file.metadata()["lighttune"])["notes"]
-        assert int(notes["seed"]) == 1  # the training seed of bench/protocol.py
+        assert int(notes["seed"]) < 1000  # none of the validation and test seeds of bench/protocol.py
         loss = held_out_losses(load_model(name), 1, 1, 256)
         assert loss["least"] < loss["network"] < loss["reports"]
 
