@@ -16,7 +16,7 @@ def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tm
     figures, picture = tmp_path / "demo.json", tmp_path / "demo.png"
     assert main(["demo", "--packets", "90", "--json", str(figures), "--plot", str(picture)]) == 0
     shown = capsys.readouterr().out
-    for words in ("goodput", "residual BLER", "BLER prediction error", "tuned on", "decision latency"):
+    for words in ("goodput", "residual BLER", "BLER prediction", "tuned on", "decision latency"):
         assert words in shown
     document = json.loads(figures.read_text())
     for run in ("olla", "lighttune"):
