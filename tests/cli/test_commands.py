@@ -28,9 +28,9 @@ def test_the_demo_runs_both_adapters_over_the_real_modem_and_writes_its_files(tm
         assert 0 <= of_run["all"]["residual_bler"] < 0.6
         assert of_run["all"]["goodput_kbps"] > 50
         assert of_run["decision_latency_us"]["p99"] >= of_run["decision_latency_us"]["median"] > 0
-    # Both runs meet the same channel and the same noise: their first reports agree.
+    # Both runs meet the same channel and the same noise: their first reports agree, as far as two MCS do.
     first = [document["packets"][run]["snr_db"][0] for run in ("olla", "lighttune")]
-    assert first[0] == pytest.approx(first[1])
+    assert first[0] == pytest.approx(first[1], abs=0.3)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
