@@ -19,7 +19,7 @@ from gnuradio.lighttune.core.predictor import Predictor
 from gnuradio.lighttune.core.selection import SelectionPolicy
 from gnuradio.lighttune.core.trigger import TriggerPolicy
 from gnuradio.lighttune.core.tuner import Tuner
-from gnuradio.lighttune.sim import WORLDS, Trace, World, make_world, run_batch, stack, summary
+from gnuradio.lighttune.sim import Trace, World, make_world, run_batch, stack, summary
 from gnuradio.lighttune.sim.batch import BatchAdapter, BatchLightTune
 from gnuradio.lighttune.sim.campaign_summary import interval
 from gnuradio.lighttune.sim.metrics import tuned_slots
@@ -29,7 +29,7 @@ from protocol import FULL, SHIFTED, SHORT, VALIDATION_SEEDS, Size
 
 Figures = dict[str, float]
 Results = dict[str, list[dict[str, Figures]]]
-ALL_WORLDS = tuple(WORLDS)
+ALL_WORLDS = ("nominal", *SHIFTED)
 
 
 def tuned_share(trace: Trace) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from gnuradio.lighttune.core.checkpoint import fingerprint, load_model, load_predictor, save_predictor
-from gnuradio.lighttune.core.predictor import Predictor
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.link_files import fingerprint, load_model, save_model
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.net.store import OtherModel, StateFile
 
 from common import table
@@ -70,15 +70,15 @@ def disk_full(path: Path) -> str:
 def refused(path: Path) -> str:
     """What reading a spoilt model says."""
     try:
-        load_predictor(path)
+        load_model(path)
     except ValueError as error:
         return f"refused: {str(error).replace(str(path.parent) + '/', '')}"[:150]
     return "LOADED"
 
 
-def _models(folder: Path, predictor: Predictor) -> list[list[str]]:
+def _models(folder: Path, model: LinkModel) -> list[list[str]]:
     path = folder / "model.safetensors"
-    save_predictor(predictor, path)
+    save_model(model, path)
     good = path.read_bytes()
     rows = []
 
@@ -88,15 +88,15 @@ def _models(folder: Path, predictor: Predictor) -> list[list[str]]:
 
     spoilt("truncated", good[: len(good) // 2])
     spoilt("corrupted", good[:40] + bytes(64) + good[104:])
-    spoilt("of another version", good.replace(b'schema\\": 2', b'schema\\": 9'))
+    spoilt("of another version", good.replace(b'schema\\": 3', b'schema\\": 9'))
     path.write_bytes(good)
     rows.append(["model written, disk full", disk_full(path)])
     rows.append(["model written, kill -9", "; ".join({killed_while_writing(path, n) for n in (1, 40, 300)})])
     return rows
 
 
-def _states(folder: Path, predictor: Predictor) -> list[list[str]]:
-    tuner = Tuner(predictor, max_links=4)
+def _states(folder: Path, model: LinkModel) -> list[list[str]]:
+    tuner = LinkTuner(model, max_links=4)
     tuner.rows([1, 2])
     keys, records = [("bench-a", 1), ("bench-a", 2)], tuner.snapshot([1, 2])
     rows = []
@@ -104,30 +104,30 @@ def _states(folder: Path, predictor: Predictor) -> list[list[str]]:
     def spoil(name: str, how: Callable[[bytes], bytes]) -> None:
         home = folder / name.replace(" ", "-")
         home.mkdir()
-        file = StateFile(home / "state", fingerprint(predictor), tuner.record, 4)
+        file = StateFile(home / "state", fingerprint(model), tuner.record, 4)
         for version in (7, 8):  # the first is the previous one then
-            records["version"] = version
+            records["updates"] = version
             file.save(keys, records)
         file.path.write_bytes(how(file.path.read_bytes()))
         try:
             found, read, warnings = file.load()
-            told = f"version {int(read['version'][0])} of {len(found)} links is loaded, from `state.previous`"
-            rows.append([f"state {name}", told if np.all(read["version"] == 7) and warnings else "LOST"])
+            told = f"version {int(read['updates'][0])} of {len(found)} links is loaded, from `state.previous`"
+            rows.append([f"state {name}", told if np.all(read["updates"] == 7) and warnings else "LOST"])
         except OtherModel:
             rows.append([f"state {name}", "refused at the start: give its model, or another file"])
 
     spoil("truncated", lambda blob: blob[: len(blob) // 2])
     spoil("corrupted", lambda blob: blob[:60] + b"\0" * 50 + blob[110:])
-    spoil("of another version", lambda blob: blob.replace(b'schema\\": 1', b'schema\\": 9'))
-    spoil("of another model", lambda blob: blob.replace(fingerprint(predictor).hex().encode(), b"0" * 32))
+    spoil("of another version", lambda blob: blob.replace(b'schema\\": 2', b'schema\\": 9'))
+    spoil("of another model", lambda blob: blob.replace(fingerprint(model).hex().encode(), b"0" * 32))
     return rows
 
 
 def spoil_all() -> list[list[str]]:
     """Every fault of a file, and what comes of it."""
-    predictor = load_model("amc")
+    model = load_model("amc")
     with tempfile.TemporaryDirectory() as folder:
-        return [*_models(Path(folder), predictor), *_states(Path(folder), predictor)]
+        return [*_models(Path(folder), model), *_states(Path(folder), model)]
 
 
 def files() -> list[str]:

@@ -139,7 +139,7 @@ def play(
     try:
         _wait_heard(tuner_block)
         began_line, began_s, fault_s = len(log.lines), time.monotonic(), None
-        models, mode, tuned_before, waits = 0, "model", False, False
+        models, mode, tuned_before, waits = 0, "heard", False, False
         slot = -1
         while (slot := slot + 1) * SLOT_S < seconds or (waits and slot * SLOT_S < seconds + patience_s):
             while left and slot * SLOT_S >= left[0][0]:
@@ -151,10 +151,10 @@ def play(
             olla.drive(1, SLOT_S / 2)
             if fault_s is None or slot % _LOOK:
                 continue
-            after_s, now = time.monotonic() - fault_s, selector.mode
-            if now != "model" and story.handed_over_s is None:
+            after_s, now = time.monotonic() - fault_s, selector.status()["tuner"]
+            if now != "heard" and story.handed_over_s is None:
                 story.handed_over_s, story.other_mode = after_s, now
-            elif story.handed_over_s is not None and now == "model" and mode != "model":
+            elif story.handed_over_s is not None and now == "heard" and mode != "heard":
                 story.back_s, models = after_s, ours.models
             elif story.back_s is not None and story.tuned_s is None and ours.models > models:
                 story.tuned_s = after_s
@@ -292,14 +292,14 @@ def processes(short: bool) -> list[str]:
         ])  # fmt: skip
     head = [
         "fault", "how", "goodput over OLLA's, %", "decisions, all made", "slowest, ms", "noticed, s",
-        "tuner back, s", "tuned weights, s", "dropped",
+        "tuner back, s", "tuned curves, s", "dropped",
     ]  # fmt: skip
     lines = [
         "## Real processes under load",
         "",
         "A flowgraph of 500 decisions per second whose tuner lives in another process; reports are 1.5 dB too"
-        " high. Times are from the fault on: until the selector says that its last weights decide, until the"
-        " tuner is heard again, and until weights that it tuned since have come. Goodput counts from the"
+        " high. Times are from the fault on: until the selector says that its tuner is away, until the"
+        " tuner is heard again, and until curves that it tuned since have come. Goodput counts from the"
         " fault to the end, beside OLLA over the same channel with the same draws.",
         "",
         *table(head, rows),
@@ -307,7 +307,7 @@ def processes(short: bool) -> list[str]:
     ]
     for story in told:
         lines += [
-            f"{story.name.capitalize()}: the selector's mode was `{story.other_mode}`; the logs say",
+            f"{story.name.capitalize()}: the selector's `tuner` was `{story.other_mode}`; the logs say",
             "",
         ]
         lines += ["```", *(story.log or ["(nothing)"]), "```", ""]

@@ -24,7 +24,12 @@ from pathlib import Path
 MEMORY_MIB, INPUT_S = 2048, 10
 FINDINGS = Path("build/fuzz")
 TOGETHER = "all"
-_COMPILED = ("kernel", "tuning_kernel")  # numba compiles them: it must find them as they were written
+# numba compiles these: it must find them as they were written.
+_COMPILED = [
+    *(f"core.{name}" for name in ("belief", "network", "link_kernel", "tuning", "kernel", "tuning_kernel")),
+    "sim.drive",
+    "sim.batch_link",
+]
 _PACKAGE = "gnuradio.lighttune"
 _SHORT_INPUTS = 3000
 
@@ -56,7 +61,7 @@ def child(name: str, arguments: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=[_PACKAGE], exclude=[f"{_PACKAGE}.core.{module}" for module in _COMPILED]
+        include=[_PACKAGE], exclude=[f"{_PACKAGE}.{module}" for module in _COMPILED]
     ):
         from fuzzing.targets import TARGETS, together
     import numpy as np

@@ -10,10 +10,11 @@ on.
 import numpy as np
 from gnuradio.lighttune.core.checkpoint import load_model
 from gnuradio.lighttune.core.watch import Watch
-from gnuradio.lighttune.sim import WORLDS, Trace, make_world, run_batch
+from gnuradio.lighttune.sim import Trace, make_world, run_batch
 from gnuradio.lighttune.sim.batch import BatchLightTune
 from gnuradio.lighttune.sim.peers import BatchOlla
 
+import common
 from protocol import VALIDATION_SEEDS
 
 SEEDS = VALIDATION_SEEDS[:2]
@@ -38,7 +39,7 @@ def measure(links: int = 20, slots: int = 3000) -> list[str]:
     """Markdown lines: goodput over OLLA's (at its defaults) in percent, mean of the seeds."""
     predictor = load_model("amc")
     lines = ["| world | last weights | watched | links that fell to OLLA |", "|---|---:|---:|---:|"]
-    for name in WORLDS:
+    for name in common.ALL_WORLDS:
         alone, guarded, fallen = [], [], 0
         for seed in SEEDS:
             world = make_world(name, predictor.table, seed, links, slots)

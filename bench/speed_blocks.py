@@ -18,9 +18,9 @@ import pmt
 from gnuradio import gr
 from gnuradio.lighttune.blocks import _messages as m
 from gnuradio.lighttune.blocks import mcs_selector, olla_selector, tuner
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.trigger import TriggerPolicy
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.tuning import TuningPolicy
 
 PACKET_BYTES = 128
 FEEDBACK_DELAY = 2  # slots
@@ -185,8 +185,8 @@ def profile(n: int) -> list[tuple[str, float]]:
     pdu = pmt.cons(pmt.make_dict(), pmt.init_u8vector(PACKET_BYTES, [7] * PACKET_BYTES))
     report = pmt.dict_add(pmt.make_dict(), m.SNR_DB, pmt.from_double(12.0))
     feedback = [m.feedback_message(0, seq, True) for seq in range(n)]
-    weights = selector.predictor.offline
-    model = m.model_message(0, 1, weights, True)
+    curves = np.zeros(selector.model.n_tuned, np.float32)
+    model = m.model_message(0, 1, curves)
     selector.on_csi(report)
     adapter = selector.adapter(0)
     decision = adapter.select(8 * PACKET_BYTES, 0)
@@ -196,22 +196,22 @@ def profile(n: int) -> list[tuple[str, float]]:
             0, seq, decision.mcs, decision.bler, decision.features, 0, False, 8 * PACKET_BYTES
         )
 
-    tuning, learner = tuner(queue_limit=n), Tuner(selector.predictor, trigger=TriggerPolicy(always=True))
+    tuning, learner = tuner(queue_limit=n), LinkTuner(selector.model, TuningPolicy(always=True))
     decided = [message(seq) for seq in range(n)]
 
     parts: dict[str, Callable[[int], Any]] = {
         "handler `pdu_in` as a whole": lambda i: selector.on_pdu_in(pdu),
-        "- of that: `Selector.select`": lambda i: adapter.select(8 * PACKET_BYTES, i),
+        "- of that: `Link.select`": lambda i: adapter.select(8 * PACKET_BYTES, i),
         "- of that: read and check the PDU": lambda i: m.read_pdu(pdu),
         "- of that: build the `decision` message": message,
         "- of that: publish one message": lambda i: selector.publish("pdu_out", pdu),
         "handler `csi`": lambda i: selector.on_csi(report),
         "handler `feedback`": lambda i: selector.on_feedback(feedback[i]),
-        f"handler `model` ({weights.size} weights)": lambda i: selector.on_model(model),
+        f"handler `model` ({curves.size} numbers)": lambda i: selector.on_model(model),
         "the tuner's handler `decision`": lambda i: tuning.on_decision(decided[i]),
         "the tuner's handler `feedback`": lambda i: tuning.on_feedback(feedback[i]),
         "its worker: learn from one block": lambda i: learner.learn(0, decision.features, decision.mcs, True),
-        "its worker: build the `model` message": lambda i: m.model_message(0, 1, weights, True),
+        "its worker: build the `model` message": lambda i: m.model_message(0, 1, curves),
     }
     rows = []
     for name, call in parts.items():

@@ -5,8 +5,8 @@ takes.
     python bench/speed_service.py            # some 60 s; the service and its load take a core each
 
 The service is the real `lighttune serve`. The hosts are DEALER sockets of one process that speaks the wire
-format: each link's SINR walks, its MCS is the one of most expected goodput, its outcomes are drawn from the
-offline predictor's BLER; every tenth link reports 2 dB too much, so that there is something to tune.
+format: each link's SINR walks, its MCS is the one of most expected goodput, its outcomes are drawn from its
+curve; every tenth link's receiver needs 2 dB more, so that there is something to tune.
 """
 
 import json
@@ -23,14 +23,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import zmq
-from gnuradio.lighttune.core.checkpoint import load_model
-from gnuradio.lighttune.core.features import LinkHistory
-from gnuradio.lighttune.core.selection import choose
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.link_files import load_model
+from gnuradio.lighttune.core.link_tuner import LinkTuner
+from gnuradio.lighttune.core.mcs import sigmoid
 from gnuradio.lighttune.net import wire
 
 HOSTS, LINKS, ROUNDS = 4, 2500, 30
 FEEDBACK_HZ = 10.0  # of each link
+_SPREAD_DB = 1.0  # of what the predictor holds possible
 CHUNK = 250  # samples of a message
 WARM_S, SUSTAINED_S, SATURATED_S = 6.0, 20.0, 10.0
 """Seconds: links are new at first, and a new link has earned no trust."""
@@ -53,25 +53,22 @@ class Traffic:
 
     def __init__(self, links: int) -> None:
         rng = np.random.default_rng(5)
-        predictor, n = load_model("amc"), HOSTS * links
-        offline, gain = predictor.weights(), predictor.table.goodput_if_acked()
-        history, self.records, self.bler = LinkHistory((n,)), [], []
+        table, n = load_model("amc").table, HOSTS * links
+        gain, self.records, self.bler = table.goodput_if_acked(), [], []
         mean = rng.uniform(2.0, 28.0, n)
-        bias = np.where(rng.random(n) < 0.1, 2.0, 0.0)
+        off = np.where(rng.random(n) < 0.1, 2.0, 0.0)
         snr = mean + rng.normal(0.0, 2.0, n)
+        width = np.hypot(table.slope, _SPREAD_DB)
         for _ in range(ROUNDS):
             snr += 0.1 * (mean - snr) + rng.normal(0.0, 0.7, n)
-            history.report(snr + bias)
-            features = history.features()
-            true = features.copy()
-            true[:, 0] -= bias
-            mcs = choose(predictor.bler(offline, features), gain, predictor.table, np.zeros(n))
-            bler = predictor.bler(offline, true, mcs[:, None])[:, 0]
+            logit = (table.threshold - snr[:, None]) / width
+            mcs = (gain * (1.0 - sigmoid(logit))).argmax(axis=1)
+            z, k = logit[np.arange(n), mcs], 1.0 / width[mcs]
             records = np.zeros(n, wire.SAMPLE)
-            records["link"], records["mcs"], records["features"] = np.arange(n) % links, mcs, features
+            records["link"], records["mcs"] = np.arange(n) % links, mcs
+            records["features"] = np.stack([z, k, np.ones(n)], axis=1)
             self.records.append(records)
-            self.bler.append(bler)
-            history.outcome((rng.random(n) < bler) - bler)
+            self.bler.append(sigmoid(z + k * off))
         self.rng, self.links, self.at = rng, links, 0
 
     def chunk(self) -> tuple[int, np.ndarray]:
@@ -230,9 +227,9 @@ def run(
 
 
 def bare_hz(links: int, seconds: float) -> float:
-    """Samples per second that `Tuner.learn_rows` alone takes on the same traffic: the peer, and the wall."""
+    """Samples per second that `LinkTuner.learn_rows` alone takes on this traffic: the peer, and the wall."""
     traffic = Traffic(links)
-    tuner = Tuner(load_model("amc"), max_links=HOSTS * links, compiled_up_to=sys.maxsize)
+    tuner = LinkTuner(load_model("amc"), max_links=HOSTS * links)
     rows = tuner.rows(np.arange(HOSTS * links))
     learnt, busy_s = 0, 0.0
     while busy_s < seconds:
@@ -278,7 +275,7 @@ def measure(scale: float = 1.0) -> list[str]:
         f"| the service's CPU time, cores | {about['cpu_share']:.2f} |",
         f"| saturates at, feedbacks/s | {saturated.learnt / saturated.seconds:,.0f} |",
         f"| the same, tuning on every feedback | {always.learnt / always.seconds:,.0f} |",
-        f"| `Tuner.learn_rows` alone on this traffic (the wall), feedbacks/s | {bare:,.0f} |",
+        f"| `LinkTuner.learn_rows` alone on this traffic (the wall), feedbacks/s | {bare:,.0f} |",
         f"| saturation over that | {saturated.learnt / saturated.seconds / bare:.2f} |",
         f"| saving the state of all links meanwhile, s | {save_s:.2f} |",
         f"| resident memory per link, KiB | {about['bytes_per_link'] / 1024:.1f} |",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import numpy as np
 from gnuradio.lighttune.blocks.amc_rx import amc_rx
 from gnuradio.lighttune.core import tensors
-from gnuradio.lighttune.core.checkpoint import fingerprint, load_model, load_predictor, save_predictor
-from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core.link_files import fingerprint, load_model, save_model
+from gnuradio.lighttune.core.link_model import LinkModel
+from gnuradio.lighttune.core.link_tuner import LinkTuner
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.predictor import Predictor
-from gnuradio.lighttune.core.tuner import Tuner
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.modem import framing, transmitter
 from gnuradio.lighttune.modem.coding import convolve
 from gnuradio.lighttune.modem.header import Header, decode_header, header_bits
@@ -104,12 +103,9 @@ def _telemetry_seeds() -> list[bytes]:
     return [telemetry.encode(telemetry.Message(kind, "flowgraph", 1.5, 1, f)) for kind, f in fields.items()]
 
 
-def small_predictor() -> Predictor:
-    """The shipped predictor with an encoder of two units: a file of 6 kB."""
-    whole = load_model("amc")
-    e = whole.encoder
-    encoder = replace(e, w1=e.w1[:2], b1=e.b1[:2], w2=e.w2[:2, :2], b2=e.b2[:2], w3=e.w3[:, :2])
-    return Predictor(whole.table, encoder, whole.offline, whole.shape)
+def small_model() -> LinkModel:
+    """The shipped model without its network: a file of 1 kB."""
+    return LinkModel(load_model("amc").table)
 
 
 def _in_scratch(write: Callable[[Path], Any]) -> bytes:
@@ -120,7 +116,7 @@ def _in_scratch(write: Callable[[Path], Any]) -> bytes:
 
 
 def _model_seeds() -> list[bytes]:
-    return [_in_scratch(lambda path: save_predictor(small_predictor(), path))]
+    return [_in_scratch(lambda path: save_model(small_model(), path))]
 
 
 def _tensor_seeds() -> list[bytes]:
@@ -129,8 +125,8 @@ def _tensor_seeds() -> list[bytes]:
 
 
 def _state_file(path: Path) -> StateFile:
-    predictor = small_predictor()
-    return StateFile(path, fingerprint(predictor), Tuner(predictor, max_links=2).record, 8)
+    model = small_model()
+    return StateFile(path, fingerprint(model), LinkTuner(model, max_links=2).record, 8)
 
 
 def _state(folder: Path) -> Feed:
@@ -152,9 +148,8 @@ def _state(folder: Path) -> Feed:
 
 
 def _state_seeds() -> list[bytes]:
-    predictor = small_predictor()
-    tuner = Tuner(predictor, max_links=2)
-    tuner.learn([0, 1], np.full((2, N_FEATURES), 5.0), [3, 4], [True, False])
+    tuner = LinkTuner(small_model(), max_links=2)
+    tuner.learn([0, 1], np.full((2, N_FEATURES), 0.5), [3, 4], [True, False])
     keys, records = [("host-a", 0), ("host-b", 7)], tuner.snapshot([0, 1])
     return [_in_scratch(lambda path: _state_file(path).save(keys, records))]
 
@@ -287,7 +282,7 @@ TARGETS = [
     Target("modem header", _header, _header_seeds, 1152),
     Target("modem receiver", _receiver, _receiver_seeds, 1024, 0.25),
     Target("tensors", _file(tensors.read_tensors, "x.safetensors"), _tensor_seeds),
-    Target("model file", _file(load_predictor, "model.safetensors"), _model_seeds, 16384),
+    Target("model file", _file(load_model, "model.safetensors"), _model_seeds, 16384),
     Target("service state", _state, _state_seeds, 65536),
     Target("curves", _file(lambda path: McsTable.named(str(path)), "curves.json"), _curve_seeds),
     Target("key file", _file(_read_key, "a.key_secret"), _key_seeds, 1024),

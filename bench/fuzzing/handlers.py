@@ -19,7 +19,7 @@ import pmt
 from gnuradio import blocks, gr, lighttune
 from gnuradio.lighttune.blocks import _messages as m
 from gnuradio.lighttune.blocks._block import MessageBlock
-from gnuradio.lighttune.core.features import N_FEATURES
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.net.feedback_frame import Report, encode
 
 from . import Feed, Target
@@ -165,9 +165,9 @@ def _check_published(port: str, message: pmt.pmt_base) -> None:
 
 _FEEDBACK = {"link": 0, "seq": 3, "ack": True, "snr_db": 10.0, "attempt": 0, "time": 0.5}
 _CSI = {"link": 0, "snr_db": 10.0, "seq": 3, "time": 0.5}
-_MODEL = {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS), "healthy": True}
+_MODEL = {"link": 0, "version": 1, "weights": floats([0.0] * N_WEIGHTS)}
 _DECISION = {
-    "link": 0, "seq": 3, "mcs": 4, "bler": 0.1, "features": floats([10.0] * N_FEATURES), "version": 0,
+    "link": 0, "seq": 3, "mcs": 4, "bler": 0.1, "features": floats([0.5] * N_FEATURES), "version": 0,
     "probe": False, "bits": 1024,
 }  # fmt: skip
 

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import pmt
-from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.mcs import McsTable
-from gnuradio.lighttune.core.predictor import Shape
+from gnuradio.lighttune.core.tuning import N_FEATURES
 
 from .reader import Choices
 
-N_WEIGHTS = Shape(len(McsTable.amc().orders)).n_weights
+N_WEIGHTS = 2 * len(McsTable.amc())
 _DEPTH = 4
 _NAMES = (
     "link", "seq", "mcs", "bler", "ack", "attempt", "snr_db", "time", "features", "version", "probe", "bits",
-    "weights", "healthy", "heartbeat", "away", "timeout", "erasure", "block", "dropped", "mode", "event_code",
-    "encoding", "frame bytes", "snr", "beta", "ticket", "",
+    "weights", "missed", "cause", "heartbeat", "away", "timeout", "erasure", "block", "dropped", "mode",
+    "event_code", "encoding", "frame bytes", "snr", "beta", "ticket", "",
 )  # fmt: skip
 
 

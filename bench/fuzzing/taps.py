@@ -17,8 +17,8 @@ import numpy as np
 import pmt
 from gnuradio.lighttune.blocks import _messages as m
 from gnuradio.lighttune.blocks._tap import fields_of
-from gnuradio.lighttune.core.features import N_FEATURES
 from gnuradio.lighttune.core.link_view import View
+from gnuradio.lighttune.core.tuning import N_FEATURES
 from gnuradio.lighttune.net.fields import KINDS, TelemetryError, check_fields
 from gnuradio.lighttune.net.telemetry import Message, decode, encode
 from gnuradio.lighttune.records.columns import NAMES, TABLES, columns_of, row_of
@@ -33,7 +33,7 @@ from .reader import Choices
 
 _WHOLE = {
     "csi": _CSI, "decision": _DECISION, "feedback": _FEEDBACK, "model": _MODEL,
-    "status": {"block": "tuner", "links": 2, "mode": "model"},
+    "status": {"block": "tuner", "links": 2, "tuner": "heard"},
 }  # fmt: skip
 
 

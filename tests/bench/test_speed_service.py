@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The service's benchmarks in miniature: they run, and their figures hang together."""
 
-from gnuradio.lighttune.sim import WORLDS
-
+import common
 import last_weights
 import speed_service
 
@@ -20,4 +19,4 @@ def test_the_service_s_benchmark_runs_and_its_figures_hang_together():
 
 def test_the_benchmark_of_the_last_weights_has_a_row_for_each_world():
     lines = last_weights.measure(links=2, slots=200)
-    assert [line.split()[1] for line in lines[2:]] == list(WORLDS)
+    assert [line.split()[1] for line in lines[2:]] == list(common.ALL_WORLDS)

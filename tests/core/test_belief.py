@@ -22,7 +22,9 @@ def live(snr_db, n=600, bias_db=0.0, loss=0.0, broken=(), reports=True, seed=1):
     for _ in range(n):
         if reports:
             report(links, 0, snr_db + bias_db + 0.25 * rng.standard_normal())
-        mcs = link_kernel.select(links, 0, MODEL.rows, MODEL.policy, MODEL.net, MODEL.gain, 1.0, 0.0, -1, work)
+        mcs = link_kernel.select(
+            links, 0, MODEL.rows, MODEL.policy, MODEL.net, MODEL.gain, 1.0, 0.0, -1, work
+        )
         nack = float(rng.random() < bler[mcs])
         carried += MODEL.gain[mcs] * (1 - nack)
         link_kernel.outcome(links, 0, MODEL.rows, MODEL.policy, MODEL.net, links[0]["sent"].copy(), nack, 1.0)

@@ -187,12 +187,6 @@ print(type(link).__name__, link.decide(1, 1024).mcs)
 """
 
 
-def test_numpy_decides_where_numba_is_missing_and_the_log_says_so():
-    said = python("import sys; sys.modules['numba'] = None\n" + DECIDE)
-    assert "PlainLink" in said
-    assert "numba cannot be used" in said
-
-
 def test_where_no_cache_can_be_written_it_is_compiled_all_the_same():
     """A read-only install of a user without a home: numba finds no place and says so by an exception."""
     nowhere = "from numba.core import caching; caching.CacheImpl._locator_classes = []\n"
@@ -205,7 +199,3 @@ def test_no_call_compiles_whatever_its_arguments_are():
         function = getattr(kernel, name)
         assert len(function.signatures) == 1
         assert not function._can_compile
-
-
-def test_importing_core_does_not_compile():
-    assert "numba" not in python("import gnuradio.lighttune.core.adapter, sys; print(*sys.modules)")

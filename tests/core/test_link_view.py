@@ -166,7 +166,10 @@ def test_what_the_selector_believes_is_shown_of_each_link(view):
 
 def test_sentences_are_those_of_the_link(view):
     """Written by the core, taken apart here."""
-    status = LinkStatus("network", {}, 9.0, -3.1, 0.4, 0.08, (2, 12), (0.0, 1.3))
+    status = LinkStatus(
+        expert="network", votes={}, sinr_db=9.0, offset_db=-3.1, offset_range_db=(-4.0, -2.5), width_db=0.4,
+        loss=0.08, lossy=0.99, broken=(2, 12), shift_db=(0.0, 1.3),
+    )  # fmt: skip
     decide(view, 0)
     view.take(
         "status", {"block": "mcs_selector", "beliefs": {"0": {"says": "; ".join(status.sentences())}}}, 0.0

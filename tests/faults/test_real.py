@@ -24,7 +24,7 @@ def test_a_service_that_is_killed_under_load_costs_no_decision_and_the_logs_tell
         served.end()
         logger.removeHandler(log)
     assert story.decisions >= 2500  # a decision that does not come ends the play with an error
-    assert story.other_mode == "model: last weights, the tuner is away"
+    assert story.other_mode == "away"
     known = {"tuned before", "service: unconfirmed when it was lost", "service: queue overflow"}
     assert set(story.counts) <= known
     told = "\n".join(story.log)
