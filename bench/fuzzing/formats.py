@@ -66,7 +66,7 @@ def _file(read: Callable[[Path], Any], name: str, *refusals: type[Exception]) ->
 
 def _wire_seeds() -> list[bytes]:
     records = np.zeros(2, wire.SAMPLE)
-    models = wire.Models(np.array([1]), np.array([2]), np.array([True]), np.zeros((1, 4), np.float32))
+    models = wire.Models(np.array([1]), np.array([2]), np.zeros((1, 4), np.float32))
     hello = wire.Hello("host", 1, "amc", 10, N_FEATURES, 400, bytes(16))
     messages = (
         wire.Samples(records), models, hello, wire.Heartbeat(), wire.Bye(), wire.Welcome(9), wire.Credit(9),
