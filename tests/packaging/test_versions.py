@@ -78,7 +78,7 @@ def test_pyproject_debian_conda_and_cmake_need_the_same():
     looked_for = re.search(r"foreach\(module IN ITEMS (.+?)\)", (ROOT / "CMakeLists.txt").read_text()).group(
         1
     )
-    assert set(looked_for.split()) == NEEDED.keys() - {"numba"}  # without it it works too
+    assert set(looked_for.split()) == NEEDED.keys()
 
 
 def test_the_conda_recipe_s_script_installs_what_conda_packs(tmp_path):
