@@ -134,6 +134,11 @@ def test_feedback_counts_once(make):
     assert "acks" not in bench.block.status()
 
 
+def verdicts(bench):
+    status = bench.block.status()
+    return status.get("acks", 0) + status.get("nacks", 0)
+
+
 def test_a_link_without_any_report_adapts_from_its_verdicts(make):
     bench, rng = make(), np.random.default_rng(3)
     bler = bench.block.table.bler(12.0)
@@ -143,6 +148,7 @@ def test_a_link_without_any_report_adapts_from_its_verdicts(make):
             until(lambda n=n: len(bench.out["decision"].messages) == n + 1)
             mcs = bench.out["decision"].dicts()[-1]["mcs"]
             bench.post("feedback", message(seq=n, ack=bool(rng.random() >= bler[mcs])))
+            until(lambda n=n: verdicts(bench) == n + 1)
     sent = [d["mcs"] for d in bench.out["decision"].dicts()[-50:]]
     best = int((bench.block.table.goodput_if_acked() * (1 - bler)).argmax())
     assert abs(np.median(sent) - best) <= 2
@@ -182,6 +188,7 @@ def test_nonsense_curves_within_bounds_do_not_cost_the_link(make):
             ack = bool(rng.random() >= bler[mcs])
             carried += gain[mcs] * ack
             bench.post("feedback", message(seq=n, ack=ack))
+            until(lambda n=n: verdicts(bench) == n + 1)
     assert carried / 300 > 0.7 * (gain * (1 - bler)).max()
 
 
@@ -211,6 +218,7 @@ def test_what_a_link_learnt_is_handed_to_another_flowgraph(make):
             until(lambda n=n: len(first.out["decision"].messages) == n + 1)
             mcs = first.out["decision"].dicts()[-1]["mcs"]
             first.post("feedback", message(link=2, seq=n, ack=mcs <= 10))  # the reports are far too high
+            until(lambda n=n: verdicts(first) == n + 1)
     second.block.restore(first.block.snapshot())
     with running(second.top):
         second.report(link=2, snr_db=18.0)

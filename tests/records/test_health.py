@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from gnuradio.lighttune.cli.main import main
-from gnuradio.lighttune.core.checkpoint import load_model
+from gnuradio.lighttune.core.link_files import load_model
 from gnuradio.lighttune.records.health import health_of
 from gnuradio.lighttune.records.log import blocks_of, sessions
 from gnuradio.lighttune.records.writer import LogWriter
@@ -47,7 +47,7 @@ def test_a_session_s_health_is_told_in_words(case, tmp_path, capsys):
     health = health_of(session, blocks_of(session))
     assert health.broken is bool(words)
     assert str(health).startswith(words)
-    assert main(["report", str(tmp_path / "log"), "-o", str(tmp_path / "report.html")]) == 0
+    assert main(["report", str(tmp_path / "log"), "--out", str(tmp_path / "report.html")]) == 0
     said, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
     assert (f"{session.name} is broken: {words}" in said) is bool(words)
     assert ("is broken:" in page) is bool(words)
