@@ -23,7 +23,7 @@ from ._messages import ACK, LINK, MCS, MISSED, SEQ, SNR_DB
 
 _CFO_HZ = pmt.intern("cfo_hz")
 _RX_TIME = pmt.intern("rx_time")
-_LOST_SAMPLES = "samples: lost by the radio"
+LOST_SAMPLES = "samples: lost by the radio"
 _GAPS = 64
 _TICKET = pmt.intern("ticket")
 INTAKE = 1 << 17
@@ -187,7 +187,7 @@ class _Demodulator(gr.sync_block):
             if self._begun:
                 self._gaps.append(tag.offset)
                 self._ahead.append(tag.offset)
-                self._verdicts.dropped.add(_LOST_SAMPLES)
+                self._verdicts.dropped.add(LOST_SAMPLES)
             self._begun = True
 
     def _overload(self, waiting: int) -> str:

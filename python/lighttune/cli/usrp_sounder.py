@@ -21,7 +21,7 @@ import pmt
 from gnuradio import blocks, gr
 
 from ..blocks import UsrpError, amc_rx, amc_tx, usrp_rx, usrp_tx
-from ..blocks.amc_rx import INTAKE
+from ..blocks.amc_rx import INTAKE, LOST_SAMPLES
 from ..modem.pmt_vectors import u8vector
 from .usrp_advice import Point
 
@@ -291,7 +291,10 @@ class Sounder(gr.top_block):
             "underruns": tx["underruns"],
             "late": tx["late"],
             "sequence errors": tx["sequence_errors"],
-            "dropped": sum(sum(block.dropped.as_dict().values()) for block in blocks),
+            # Samples that the radio lost have a cause of their own: `gaps` tells when they were due.
+            "dropped": sum(
+                n for block in blocks for cause, n in block.dropped.as_dict().items() if cause != LOST_SAMPLES
+            ),
         }
 
 
