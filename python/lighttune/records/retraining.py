@@ -113,9 +113,7 @@ def retrain_on(
         ValueError: the model has no network, a session has an MCS that the table has not, or no block of
             these sessions has a known end.
     """
-    import torch
-
-    from ..training.fit import TorchNetwork, fit
+    from ..training.fit import TorchNetwork, fit, reproducible
 
     if not base.net.size:
         raise ValueError(
@@ -129,17 +127,11 @@ def retrain_on(
     for name, n in (("to train on", training), ("held out", before.ended)):
         if not n:
             raise ValueError(f"no block {name} has a known end: record longer sessions")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in one order
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = TorchNetwork(base.table)
-            net.take(base.net)
-            fit(net, [lambda: sequences], plan.epochs, plan.rate, plan.batch,
-                lambda share, loss: progress(f"training, log loss {loss:.3f}", share))  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
+    with reproducible(seed):
+        net = TorchNetwork(base.table)
+        net.take(base.net)
+        fit(net, [lambda: sequences], plan.epochs, plan.rate, plan.batch,
+            lambda share, loss: progress(f"training, log loss {loss:.3f}", share))  # fmt: skip
     model = LinkModel(base.table, net.export(), base.selection)
     after = _judged(model, held_out)
     return Retrained(
@@ -153,7 +145,10 @@ def retrain_on(
 
 def _judged(model: LinkModel, found: Sequence[Session]) -> Verdict:
     """How well a link of this model predicts what was sent in some sessions."""
-    follow = lambda link: LinkFollower(Link(model, WAIT))  # noqa: E731
+
+    def follow(link: int) -> LinkFollower:
+        return LinkFollower(Link(model, WAIT))
+
     return judge([replay(session, model.table, follow) for session in found], model.table)
 
 

@@ -69,9 +69,7 @@ def train_network(table: McsTable, seed: int, plan: Plan, work: Path, progress: 
         ValueError: the folder holds a run of another table, seed, plan or version; or the table has a
             modulation order that the simulator does not know.
     """
-    import torch
-
-    from .fit import TorchNetwork, fit
+    from .fit import TorchNetwork, fit, reproducible
 
     beta_of(table)  # refuses what cannot be drawn
     _claim(work, {"table": table.digest, "seed": seed, "plan": asdict(plan), "version": __version__})
@@ -98,19 +96,13 @@ def train_network(table: McsTable, seed: int, plan: Plan, work: Path, progress: 
 
         progress(f"{name}: fitting", float(begin))
         rate, files = plan.rate if number else plan.first_rate, [partial(_read, path) for path in paths]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums in one order
-        try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
-                net = TorchNetwork(table)
-                if number:
-                    net.take(_weights(table, work, number))
-                else:
-                    net.standardise(files[0]().inputs)
-                fit(net, files, plan.epochs, rate, plan.batch, report)
-        finally:
-            torch.set_num_threads(threads)
+        with reproducible(int(np.random.SeedSequence([seed, number]).generate_state(1)[0])):
+            net = TorchNetwork(table)
+            if number:
+                net.take(_weights(table, work, number))
+            else:
+                net.standardise(files[0]().inputs)
+            fit(net, files, plan.epochs, rate, plan.batch, report)
         _write(_fitted(work, number), {"network": net.export()})
     return _weights(table, work, plan.rounds)
 
