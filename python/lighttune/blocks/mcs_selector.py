@@ -52,11 +52,10 @@ class mcs_selector(SelectorBlock):
         max_links: int = 1024,
         table: str = "",
     ) -> None:
-        found = find_model(model, table)
-        self.model = LinkModel(found.table, found.net, SelectionPolicy(objective, bler_target))
+        self.model = find_model(model, table).aiming_at(SelectionPolicy(objective, bler_target))
         self._heard_s: float | None = None
         self._away = False
-        super().__init__("mcs_selector", found.table, lambda: Link(self.model), max_links)
+        super().__init__("mcs_selector", self.model.table, lambda: Link(self.model), max_links)
 
     def start(self) -> bool:
         if self._heard_s is not None:

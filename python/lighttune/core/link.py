@@ -12,7 +12,7 @@ import numpy as np
 from . import link_kernel, tuning
 from .link_files import find_model
 from .link_model import LinkModel
-from .link_tuner import LinkTuner, check_curves
+from .link_tuner import LinkTuner, check_curves, curves_of
 from .mcs import McsTable
 from .messages import MAX_SEQ, Csi, Decision, age_blocks, check_seq
 from .network import report
@@ -152,7 +152,7 @@ class Link:
 
         Args:
             version: of these; decisions carry it.
-            curves: as `LinkTuner.curves`, ``(2 n_mcs,)``.
+            curves: as `LinkTuner.model_of`, ``(2 n_mcs,)``.
 
         Returns:
             Why they are not taken: not finite, or out of bounds; else None.
@@ -231,12 +231,13 @@ class Link:
         centre = float(link["centre_db"][which])
         origin = float(link["reports"][0]) if which == TOLD else self.model.middle_db
         broken = np.flatnonzero(link["broken"][: len(self.table)] > _BROKEN)
+        offsets_db = self._offsets_db(0.03, 0.5, 0.75)
         return LinkStatus(
             expert=EXPERTS[int(votes.argmax())],
             votes={name: float(vote) / total for name, vote in zip(EXPERTS, votes, strict=True)},
             sinr_db=origin + centre,
-            offset_db=self._offset_db(0.5) if reported else None,
-            offset_range_db=(self._offset_db(0.03), self._offset_db(0.75)) if reported else None,
+            offset_db=offsets_db[1] if reported else None,
+            offset_range_db=(offsets_db[0], offsets_db[2]) if reported else None,
             width_db=float(link["width_db"][which]),
             loss=float(link["loss"][which]),
             lossy=1.0 - float(link["weights"][which].sum(axis=(0, 2))[0]),
@@ -244,11 +245,11 @@ class Link:
             shift_db=() if curves is None else tuple(curves[: len(self.table)].tolist()),
         )
 
-    def _offset_db(self, share: float) -> float:
-        """Of the belief about what the reports are off by, the offset below which that share lies."""
+    def _offsets_db(self, *shares: float) -> list[float]:
+        """Of the belief about what the reports are off by, the offsets below which these shares lie."""
         below = self._links["weights"][self._row, TOLD].sum(axis=(0, 1)).cumsum()
-        place = int(np.searchsorted(below, share * below[-1]))
-        return (place - N_STEPS // 2) * float(self.model.policy[STEP_DB])
+        step_db = float(self.model.policy[STEP_DB])
+        return [(int(np.searchsorted(below, share * below[-1])) - N_STEPS // 2) * step_db for share in shares]
 
     def snapshot(self) -> np.ndarray:
         """All that the link has learnt, as a copy: one `SNAPSHOT`, ``(1,)``. The blocks that wait for
@@ -271,11 +272,10 @@ class Link:
             ValueError: it is of another type than `SNAPSHOT`, or a number in it is out of range.
         """
         check_record(record)
-        tuned, n_mcs = record["tuned"], len(self.table)
+        tuned = record["tuned"]
         if self._tuner is not None:
             self._tuner.restore([0], tuned.astype(self._tuner.record))
-        curves = np.concatenate([tuned["shift_db"][0, :n_mcs], tuned["log_slope"][0, :n_mcs]])
-        refused = self.load(int(tuned["updates"][0]), curves)
+        refused = self.load(int(tuned["updates"][0]), curves_of(tuned, len(self.table))[0])
         if refused is not None:
             raise ValueError(f"the link's state: {refused}")
         self._links[self._row] = record["link"][0]
@@ -330,7 +330,5 @@ def make_link(
         FileNotFoundError, ValueError: there is no such model, or an argument is out of range.
     """
     policy = SelectionPolicy(objective, bler_target)
-    found = find_model(model if table is None else "", "" if table is None else table)
-    if found.selection != policy:
-        found = LinkModel(found.table, found.net, policy)
+    found = find_model(model if table is None else "", "" if table is None else table).aiming_at(policy)
     return Link(found, tuner=LinkTuner(found, max_links=1) if tuned else None)

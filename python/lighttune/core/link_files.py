@@ -71,17 +71,15 @@ def find_model(model: str | os.PathLike | LinkModel, table: str | McsTable = "")
             another table.
     """
     known = McsTable.named(table) if table and isinstance(table, str) else table
-    if isinstance(known, str):
-        if not isinstance(model, LinkModel) and not str(model):
+    if not isinstance(model, LinkModel) and not str(model):
+        if isinstance(known, str):
             raise ValueError(f"model = {model!r}, table = {table!r}: give one of them, or both")
-        return model if isinstance(model, LinkModel) else load_model(model)
-    if not isinstance(model, LinkModel):
-        name = str(model) or (known.name if known.name in shipped_models() else "")
-        found = load_model(name) if name else LinkModel(known)
-        if not str(model) and found.table != known:  # other curves under a shipped table's name
-            found = LinkModel(known)
-    else:
-        found = model
+        shipped = load_model(known.name) if known.name in shipped_models() else None
+        # Another table may have a shipped one's name.
+        return shipped if shipped is not None and shipped.table == known else LinkModel(known)
+    found = model if isinstance(model, LinkModel) else load_model(model)
+    if isinstance(known, str):
+        return found
     if found.table != known:
         raise ValueError(
             f"the model is of MCS table {found.table.name!r}, the link uses {known.name!r}:"

@@ -79,6 +79,10 @@ class LinkModel:
         self.lengths = BlockLengths(table)
         self.ladder = np.asarray(table.by_efficiency, np.int64)
 
+    def aiming_at(self, policy: SelectionPolicy) -> LinkModel:
+        """The same table and network, with what to maximise."""
+        return self if policy == self.selection else LinkModel(self.table, self.net, policy)
+
     @property
     def n_tuned(self) -> int:
         """How many numbers a tuner moves: a threshold and a slope for each MCS."""

@@ -134,9 +134,8 @@ class LinkTuner:
         return self._curves(self.rows(links))
 
     def _curves(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n_mcs, tuned = len(self.model.table), self._tuned[self._place(rows)]
-        curves = np.concatenate([tuned["shift_db"][:, :n_mcs], tuned["log_slope"][:, :n_mcs]], axis=1)
-        return tuned["updates"], curves.astype(np.float32)
+        tuned = self._tuned[self._place(rows)]
+        return tuned["updates"], curves_of(tuned, len(self.model.table)).astype(np.float32)
 
     def state(self, link: int) -> dict[str, float]:
         """Plain figures of a link for status displays; empty for an unknown link."""
@@ -196,6 +195,12 @@ class LinkTuner:
     def links(self) -> list[int]:
         """The links that were seen, oldest first."""
         return list(self._rows)
+
+
+def curves_of(tuned: np.ndarray, n_mcs: int) -> np.ndarray:
+    """What was tuned, of records of `tuning.TUNED` ``(n,)``: thresholds in dB, then logarithms of slopes,
+    less the model's, ``(n, 2 n_mcs)``."""
+    return np.concatenate([tuned["shift_db"][:, :n_mcs], tuned["log_slope"][:, :n_mcs]], axis=1)
 
 
 def check_curves(curves: np.ndarray, n_mcs: int) -> str | None:

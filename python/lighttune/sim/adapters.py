@@ -154,8 +154,7 @@ def with_objective(model: LinkModel, settings: Settings) -> LinkModel:
     Raises:
         ValueError: a value is out of range.
     """
-    policy = _made("policy", SelectionPolicy, settings)
-    return model if model.selection == policy else LinkModel(model.table, model.net, policy)
+    return model.aiming_at(_made("policy", SelectionPolicy, settings))
 
 
 def tuning_policy(settings: Settings) -> TuningPolicy | None:
