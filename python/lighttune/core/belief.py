@@ -282,8 +282,8 @@ def outcome(
     settle(links, row, which, policy, 1 if nack > 0.5 else 0)
 
 
-@_compiled(numba.void(LINKS, numba.int64, numba.int64, numba.float64, numba.float64))
-def mask(links: np.ndarray, row: int, mcs: int, fine_bler: float, nack: float) -> None:
+@_compiled(numba.void(LINKS, numba.int64, numba.int64, numba.int64, numba.float64, numba.float64))
+def mask(links: np.ndarray, row: int, n_mcs: int, mcs: int, fine_bler: float, nack: float) -> None:
     """Whether the MCS that was sent is broken, given the BLER that it should have had."""
     broken = links[row].broken
     b = float(broken[mcs])
@@ -292,5 +292,5 @@ def mask(links: np.ndarray, row: int, mcs: int, fine_bler: float, nack: float) -
     else:
         b, fine = b * (1.0 - BROKEN_BLER), (1.0 - b) * (1.0 - fine_bler)
     broken[mcs] = b / max(b + fine, 1e-30)
-    for m in range(len(broken)):
+    for m in range(n_mcs):
         broken[m] += MEND * (BROKEN_PRIOR - broken[m])

@@ -378,7 +378,7 @@ def outcome(
     if not math.isnan(sent[REFERENCE]):
         belief.outcome(links, row, TOLD, table, policy, mcs, sent[REFERENCE], length, nack, blocks)
     belief.outcome(links, row, BLIND, table, policy, mcs, policy[MIDDLE_DB], length, nack, blocks)
-    belief.mask(links, row, mcs, fine, nack)
+    belief.mask(links, row, table.shape[1], mcs, fine, nack)
     link.failed = 1 if nack > 0.5 else 0
 
     short = (table[THRESHOLD, mcs] - sent[ANCHOR]) / table[SLOPE, mcs] + length

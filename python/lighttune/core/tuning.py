@@ -36,7 +36,7 @@ import numpy as np
 from .belief import MATRIX, VECTOR, sigmoid
 from .compiled import compiler
 from .mcs import MAX_MCS
-from .record import SLOPE, THRESHOLD
+from .record import FEATURES, MCS, SLOPE, THRESHOLD
 
 SHIFT_DB = 1.5
 """Of the alternatives that the trigger weighs."""
@@ -204,6 +204,15 @@ def learn(
             one.log_slope[mcs] = min(max(moved, -MAX_LOG_SLOPE), MAX_LOG_SLOPE)
     one.updates += 1
     return True
+
+
+@_compiled(numba.boolean(TUNEDS, numba.int64, VECTOR, VECTOR, numba.float64))
+def learn_sent(tuned: np.ndarray, row: int, policy: np.ndarray, sent: np.ndarray, nack: float) -> bool:
+    """`learn` from a block of which `link_kernel.select` noted ``sent``."""
+    return learn(
+        tuned, row, policy, int(sent[MCS]), sent[FEATURES + LOGIT], sent[FEATURES + PER_DB],
+        sent[FEATURES + ARRIVES], nack,
+    )  # fmt: skip
 
 
 @_compiled(numba.void(TUNEDS, numba.int64, VECTOR))

@@ -10,8 +10,8 @@ from ..core import link_kernel, network, tuning
 from ..core.belief import MATRIX, VECTOR
 from ..core.compiled import compiler
 from ..core.link_model import LinkModel
-from ..core.record import BLER, FEATURES, LINKS, MCS, N_EXPERTS
-from ..core.tuning import ARRIVES, LOGIT, PER_DB, TUNED, TUNEDS, TuningPolicy
+from ..core.record import BLER, LINKS, MCS, N_EXPERTS
+from ..core.tuning import TUNED, TUNEDS, TuningPolicy
 
 _compiled = compiler("record", "belief", "network", "link_kernel", "tuning", "features", "predictor")
 
@@ -108,11 +108,9 @@ def _feedback(links, tables, base, policy, net, ages, sent, nack, tuned, tuning_
     for row in range(len(links)):
         link_kernel.outcome(links, row, tables[row], policy, net, sent[row], nack[row], ages[row])
         if len(tuned):
-            moved[row] = tuning.learn(
-                tuned, min(row, len(tuned) - 1), tuning_policy, int(sent[row, MCS]),
-                sent[row, FEATURES + LOGIT], sent[row, FEATURES + PER_DB], sent[row, FEATURES + ARRIVES],
-                nack[row],
-            )  # fmt: skip
+            moved[row] = tuning.learn_sent(
+                tuned, min(row, len(tuned) - 1), tuning_policy, sent[row], nack[row]
+            )
             any_moved = any_moved or moved[row]
     for row in range(len(links)):
         if moved[row] or (together and any_moved):

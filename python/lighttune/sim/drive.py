@@ -12,8 +12,8 @@ import numpy as np
 from ..core import link_kernel, network, tuning
 from ..core.belief import MATRIX, VECTOR
 from ..core.compiled import compiler
-from ..core.record import BLER, FEATURES, LINKS, MCS, N_EXPERTS, N_INPUTS, N_SENT, TOLD_BLER
-from ..core.tuning import ARRIVES, LOGIT, PER_DB, TUNED, TUNEDS, TuningPolicy
+from ..core.record import BLER, LINKS, N_EXPERTS, N_INPUTS, N_SENT, TOLD_BLER
+from ..core.tuning import TUNED, TUNEDS, TuningPolicy
 
 _compiled = compiler("record", "belief", "network", "link_kernel", "tuning", "features", "predictor")
 
@@ -159,10 +159,7 @@ def _drive(
             waiting = links[row].waiting
             at = network.anchor(links, row, policy)
             link_kernel.outcome(links, row, rows, policy, net, sent[b], 0.0 if out_ack[b] else 1.0, late)
-            if len(tuned) and tuning.learn(
-                tuned, 0, tuning_policy, int(sent[b, MCS]), sent[b, FEATURES + LOGIT],
-                sent[b, FEATURES + PER_DB], sent[b, FEATURES + ARRIVES], 0.0 if out_ack[b] else 1.0,
-            ):  # fmt: skip
+            if len(tuned) and tuning.learn_sent(tuned, 0, tuning_policy, sent[b], 0.0 if out_ack[b] else 1.0):
                 out_tuned[t] = True
                 tuning.read(tuned, 0, curves)
                 tuning.retable(curves, base, rows)
